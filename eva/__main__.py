@@ -1,0 +1,193 @@
+"""The command line: `python -m eva train`, `predict` and `data`. Each has --help."""
+
+import argparse
+import importlib.metadata
+import json
+import logging
+import os
+import platform
+import sys
+from dataclasses import asdict, replace
+from datetime import datetime
+from pathlib import Path
+
+import torch
+
+from eva import checkpoint, data, download, image_folder
+from eva.device import default_device
+from eva.files import replacing
+from eva.measure import count_macs, count_parameters
+from eva.model import Net, pretrained, pretrained_card, restore
+from eva.recipes import RECIPES, default_recipe
+from eva.training import MODEL_FILE, History, TrainingError, fit, test
+
+RUNS = Path("runs")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line. Returns the exit status: 0, 1 for an error that was explained, 130 after Ctrl-C."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    parsed = _parser().parse_args(arguments)
+    try:
+        return parsed.run(parsed)
+    except (data.DataError, checkpoint.CheckpointError, download.DownloadError, TrainingError, UsageError) as error:
+        print(f"error: {error}", file=sys.stderr)
+    except OSError as error:  # a file that is missing or cannot be written
+        print(f"error: {error}", file=sys.stderr)
+    return 1
+
+
+class UsageError(ValueError):
+    """What was asked for on the command line cannot be done."""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m eva", description="Train and use the network of the eva course.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    command = commands.add_parser("train", help="train Net; leave a folder with the model, its curves and a report")
+    command.add_argument("--recipe", choices=sorted(RECIPES), help="default: EVA_BUDGET, else what suits the device")
+    command.add_argument("--epochs", type=int, help="in place of the recipe's own number")
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--device", help="cpu, cuda, cuda:1, mps; default: the best there is")
+    command.add_argument("--data", metavar="DIR", help="the images; default: EVA_DATA, the cache, a download")
+    command.add_argument("--out", metavar="DIR", type=Path, help=f"default: a new folder in {RUNS}/")
+    command.add_argument("--resume", action="store_true", help="go on with the run in --out, or the newest one")
+    command.set_defaults(run=_train)
+
+    command = commands.add_parser("predict", help="classify image files")
+    command.add_argument("--model", metavar="FILE", help="a run's model.pt; default: the network that ships with eva")
+    command.add_argument("images", nargs="+", metavar="IMAGE")
+    command.set_defaults(run=_predict)
+
+    command = commands.add_parser("data", help="find or fetch the data; say what and where")
+    command.add_argument("--data", metavar="DIR", help="as for train")
+    command.add_argument("--jpeg", metavar="DEST", help="write it as an image folder of JPEGs (quality 75, 4:2:0)")
+    command.set_defaults(run=_data)
+    return parser
+
+
+def _train(asked: argparse.Namespace) -> int:
+    device = _device(asked.device)
+    name = asked.recipe or default_recipe(device)
+    recipe = RECIPES[name]
+    if asked.epochs is not None:
+        if asked.epochs < 1:
+            raise UsageError(f"--epochs must be at least 1, got {asked.epochs}")
+        recipe = replace(recipe, epochs=asked.epochs)
+    out = _run_folder(asked.out, asked.resume)
+    splits = data.load(asked.data)
+    torch.manual_seed(asked.seed)
+    model = Net(width=recipe.width, classes=len(splits.classes))
+    print(
+        f"Net(width={recipe.width}), {count_parameters(model):,} parameters, on {splits.name} "
+        f"({len(splits.train):,} training images), {device}, recipe {name!r}, {recipe.epochs} epochs"
+    )
+    history = fit(model, splits, recipe, device=device, seed=asked.seed, out=out, resume=asked.resume)
+    if history.interrupted:
+        print(f"Stopped. Go on with: python -m eva train --resume --out {out}")
+        return 130
+    _, _, test_loader = data.loaders(splits, device=device)
+    tested = test(model, device, test_loader, quiet=True)
+    report = {
+        "data": splits.name,
+        "split_sizes": {which: len(getattr(splits, which)) for which in ("train", "validation", "test")},
+        "parameters": count_parameters(model),
+        "macs": count_macs(model),
+        "epochs": recipe.epochs,
+        "seed": asked.seed,
+        "seconds": round(history.seconds, 1),
+        "validation_accuracy": history.rows[-1]["validation_accuracy"],
+        "test_accuracy": tested.accuracy,
+        "device": _device_name(device),
+        "versions": {package: importlib.metadata.version(package) for package in ("torch", "torchvision", "numpy")},
+        "recipe": {"name": name, **asdict(recipe)},
+    }
+    _finish(out, report, history)
+    print(
+        f"test accuracy {tested.accuracy:.2%} on {splits.name} after {history.seconds:.0f} s of training; "
+        f"results in {out}/"
+    )
+    return 0
+
+
+def _finish(out: Path, report: dict, history: History) -> None:
+    """Write what a reader of the run looks at first: the report, the curves, and the accuracy inside the model file."""
+    with replacing(out / "report.json", "w") as file:
+        json.dump(report, file, indent=2)
+    saved = checkpoint.load(out / MODEL_FILE)
+    accuracies = {key: report[key] for key in ("validation_accuracy", "test_accuracy")}
+    checkpoint.save(replace(saved, results=accuracies), out / MODEL_FILE)
+    try:
+        from eva.plotting import curves
+    except ModuleNotFoundError as error:
+        print(f"no curves.png: {error.name} is not installed")
+        return
+    with replacing(out / "curves.png") as file:
+        curves(history.rows, f"{report['data']}, seed {report['seed']}").savefig(file, format="png", dpi=120)
+
+
+def _predict(asked: argparse.Namespace) -> int:
+    saved = checkpoint.load(asked.model) if asked.model else pretrained_card()
+    model = restore(saved, asked.model) if asked.model else pretrained()
+    pixels = torch.stack([torch.from_numpy(image_folder.read_image(path)[0].copy()) for path in asked.images])
+    mean, std = (torch.tensor(value).view(1, 3, 1, 1) for value in (saved.mean, saved.std))
+    images = (pixels.permute(0, 3, 1, 2) / 255 - mean) / std
+    with torch.no_grad():
+        probabilities = model(images).softmax(1)
+    for path, row in zip(asked.images, probabilities, strict=True):
+        best = row.topk(min(3, len(row)))
+        guesses = ", ".join(f"{saved.classes[i]} {p:.1%}" for p, i in zip(best.values, best.indices, strict=True))
+        print(f"{path}: {guesses}")
+    return 0
+
+
+def _data(asked: argparse.Namespace) -> int:
+    splits = data.load(asked.data)
+    sizes = ", ".join(f"{which} {len(getattr(splits, which)):,}" for which in ("train", "validation", "test"))
+    print(f"{splits.name} from {splits.source}: {sizes} images of {len(splits.classes)} classes")
+    print(f"classes: {', '.join(splits.classes)}")
+    if asked.jpeg:
+        data.export_jpeg(splits, asked.jpeg)
+        print(f"written as JPEGs to {asked.jpeg}: use it with EVA_DATA={asked.jpeg}")
+    return 0
+
+
+def _device(asked: str | None) -> torch.device:
+    if asked is None:
+        return default_device()
+    try:
+        device = torch.device(asked)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"--device {asked} cannot be used here ({reason}): leave it out, or name cpu") from error
+    return device
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} {device.type}, {torch.get_num_threads()} threads"
+
+
+def _run_folder(out: Path | None, resume: bool) -> Path:
+    """The folder to write to: never one that holds another run, unless that is to go on."""
+    if resume:
+        if out is None:
+            runs = sorted(RUNS.glob(f"*/{MODEL_FILE}"), key=os.path.getmtime)
+            if not runs:
+                raise UsageError(
+                    f"there is no run in {RUNS}/ to go on with: name one with --out, or leave --resume out"
+                )
+            return runs[-1].parent
+        return out
+    if out is None:
+        out = RUNS / f"{datetime.now():%Y-%m-%d-%H%M%S}"
+    if (out / MODEL_FILE).exists():
+        raise UsageError(f"{out} holds a run already: add --resume to go on with it, or name another folder")
+    return out
+
+
+if __name__ == "__main__":
+    sys.exit(main())

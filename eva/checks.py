@@ -1,0 +1,39 @@
+"""Is this something that a network can be trained on? Asked of every batch, and never by waiting for a GPU."""
+
+import torch
+from torch import Tensor
+
+
+def check_batch(images: Tensor, labels: Tensor) -> None:
+    """Raise ValueError, saying what to do, where a batch cannot be trained on. Looks at shapes and types only."""
+    shape = tuple(images.shape)
+    if images.ndim != 4:
+        raise ValueError(f"images must be (N, C, H, W), got {shape}: a single image needs images[None]")
+    if shape[3] in (1, 3) and shape[1] not in (1, 3):
+        raise ValueError(
+            f"images must be (N, 3, H, W), got {shape}: the channels come last here; use images.permute(0, 3, 1, 2)"
+        )
+    if not images.is_floating_point():
+        raise ValueError(f"images must be normalised floats, got {images.dtype}: eva.data.loaders does that")
+    if len(labels) != len(images):
+        raise ValueError(f"there are {len(images)} images and {len(labels)} labels in one batch: they must go in pairs")
+    if labels.dtype != torch.int64 and not (labels.ndim == 2 and labels.is_floating_point()):
+        raise ValueError(f"labels must be int64 (N,) or float (N, classes), got {labels.dtype} {tuple(labels.shape)}")
+
+
+def check_labels(known: Tensor | None, classes: int, loader: object) -> None:
+    """Raise ValueError where a label has no output in the network.
+
+    A BatchLoader read its labels' range once, when it was made; of other loaders, each batch that comes from the CPU
+    is looked at. Labels that are on a GPU are not: that would make every step wait for it.
+    """
+    span = getattr(loader, "label_range", None)
+    if span is None and known is not None and known.ndim == 1:
+        span = (int(known.min()), int(known.max()))
+    if span is not None and not 0 <= span[0] <= span[1] < classes:
+        raise ValueError(
+            f"labels must be from 0 to {classes - 1} for a network of {classes} outputs, got {span[0]} to {span[1]}: "
+            "correct the labels, or build the network with as many classes"
+        )
+    if known is not None and known.ndim == 2 and known.shape[1] != classes:
+        raise ValueError(f"labels are (N, {known.shape[1]}) and the network has {classes} outputs: make them equal")

@@ -1,0 +1,29 @@
+"""Which device to train on, and in which precision there."""
+
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class Precision:
+    """Mixed precision on a GPU: most of the forward pass in `dtype`; where that is float16, gradients are scaled up."""
+
+    dtype: torch.dtype
+    scaler: torch.amp.GradScaler
+
+
+def mixed_precision(device: torch.device | str) -> Precision | None:
+    """bfloat16 on a CUDA device made for it, float16 on an older one, None (stay with float32) anywhere else."""
+    if torch.device(device).type != "cuda":
+        return None
+    # Without the argument, a T4 says yes through emulation, which is slow.
+    dtype = torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    return Precision(dtype, torch.amp.GradScaler("cuda", enabled=dtype is torch.float16))
+
+
+def default_device() -> torch.device:
+    """CUDA where there is one, else Apple's MPS, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

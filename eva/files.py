@@ -1,0 +1,29 @@
+"""Writing files whole or not at all."""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO]:
+    """Open a temporary file beside `path` that takes its place once the block has ended well.
+
+    Whatever happens before that, `path` stays as it was: a crash, a full disk or Ctrl-C costs the new version only.
+    Folders are made where they are missing. Raises OSError as `open` and `os.replace` do.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        with os.fdopen(descriptor, mode) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)  # noqa: PTH101 - mkstemp's 0600 would lock a shared cache to its first user
+        os.replace(temporary, path)  # noqa: PTH105
+    finally:
+        Path(temporary).unlink(missing_ok=True)

@@ -1,0 +1,99 @@
+"""Every figure of the course. Each function takes plain results and returns a matplotlib Figure.
+
+Lines differ in dash and marker and not in colour alone, so that a figure can be read in grey.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+from torch import Tensor
+
+BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#666666"  # from Okabe and Ito's colour-blind-safe palette
+
+
+def image_grid(images: Tensor, titles: Sequence[str] = (), *, columns: int = 10, suptitle: str = "") -> Figure:
+    """Draw images in rows of `columns`, each enlarged with its pixels visible.
+
+    images: (N, 3, H, W), uint8, or floats from 0 to 1; titles: one an image, or none.
+    """
+    rows = -(-len(images) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(1.1 * columns, 1.3 * rows), squeeze=False, layout="constrained")
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, image in zip(axes.flat, images.cpu().permute(0, 2, 3, 1), strict=False):
+        axis.imshow(image.numpy(), interpolation="nearest")
+    for axis, title in zip(axes.flat, titles, strict=False):
+        axis.set_title(title, fontsize=8)
+    figure.suptitle(suptitle)
+    return _finished(figure)
+
+
+def curves(rows: Sequence[dict[str, Any]], title: str = "") -> Figure:
+    """Loss and accuracy of training and validation by epoch: the rows of a `History`, or of metrics.jsonl."""
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
+    epochs = [row["epoch"] for row in rows]
+    for axis, what, scale, label in ((axes[0], "loss", 1, "cross-entropy"), (axes[1], "accuracy", 100, "accuracy (%)")):
+        for split, style in (("train", {"color": BLUE, "ls": "--", "marker": "o"}),
+                             ("validation", {"color": ORANGE, "ls": "-", "marker": "s"})):  # fmt: skip
+            axis.plot(epochs, [scale * row[f"{split}_{what}"] for row in rows], label=split, markersize=4, **style)
+        axis.set(xlabel="epoch", ylabel=label, title=what)
+        axis.grid(alpha=0.3)
+        axis.legend()
+    figure.suptitle(title)
+    return _finished(figure)
+
+
+def live_curves(title: str = "") -> Callable[[Sequence[dict[str, Any]]], None]:
+    """A hook for `fit(on_epoch=...)` that redraws one figure in the notebook after each epoch."""
+    from IPython.display import display
+
+    handle = None
+
+    def update(rows: Sequence[dict[str, Any]]) -> None:
+        nonlocal handle
+        figure = curves(rows, title)
+        if handle is None:
+            handle = display(figure, display_id=True)
+        else:
+            handle.update(figure)
+
+    return update
+
+
+def lines(
+    x: Sequence[float], series: dict[str, Sequence[float]], *, title: str, xlabel: str, ylabel: str, log_y: bool = False
+) -> Figure:
+    """Several series over the same x, told apart by dash and marker as well as by colour."""
+    figure, axis = plt.subplots(figsize=(7, 3.4), layout="constrained")
+    looks = [(BLUE, "-", "o"), (ORANGE, "--", "s"), (GREY, ":", "^"), ("#009e73", "-.", "d")]
+    for (name, values), (color, dash, marker) in zip(series.items(), looks, strict=False):
+        axis.plot(x, values, dash, color=color, marker=marker, markersize=3, markevery=max(1, len(x) // 12), label=name)
+    axis.set(title=title, xlabel=xlabel, ylabel=ylabel, yscale="log" if log_y else "linear")
+    axis.grid(alpha=0.3)
+    axis.legend()
+    return _finished(figure)
+
+
+def maps(values: Tensor, titles: Sequence[str], *, suptitle: str = "", numbers: bool = False) -> Figure:
+    """Draw several single-channel maps (N, H, W) side by side, in one grey scale; with `numbers`, write each value."""
+    figure, axes = plt.subplots(1, len(values), figsize=(2.6 * len(values), 2.9), squeeze=False, layout="constrained")
+    low, high = float(values.min()), float(values.max())
+    for axis, values_of_one, title in zip(axes[0], values.detach().cpu(), titles, strict=True):
+        axis.imshow(values_of_one.numpy(), cmap="gray", vmin=low, vmax=high)
+        axis.set_title(title, fontsize=9)
+        axis.set(xticks=[], yticks=[])
+        if numbers:
+            for row, line in enumerate(values_of_one.tolist()):
+                for column, value in enumerate(line):
+                    shade = "black" if value > (low + high) / 2 else "white"
+                    axis.text(column, row, f"{value:g}", ha="center", va="center", color=shade, fontsize=8)
+    figure.suptitle(suptitle)
+    return _finished(figure)
+
+
+def _finished(figure: Figure) -> Figure:
+    """Take the figure out of pyplot's list, which would draw it a second time in a notebook and never let it go."""
+    plt.close(figure)
+    return figure

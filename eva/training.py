@@ -1,0 +1,343 @@
+"""The training loop, in two sizes.
+
+`train` and `test` are one pass each over any iterable of (images, labels), for a loop that you write yourself.
+`fit` is that loop with everything around it that a run wants: a recipe, a schedule, mixed precision on a GPU,
+checkpoints to go on from, a history to plot.
+"""
+
+import contextlib
+import copy
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sized
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm.auto import tqdm
+
+from eva import checkpoint
+from eva.checks import check_batch, check_labels
+from eva.data import Splits, loaders
+from eva.device import Precision, default_device, mixed_precision
+from eva.files import replacing
+from eva.recipes import Recipe
+
+log = logging.getLogger(__name__)
+
+MODEL_FILE = "model.pt"
+METRICS_FILE = "metrics.jsonl"
+READ_EVERY = 50  # steps between two reads of the losses: each read makes a GPU's queue run dry
+Batches = Iterable[tuple[Tensor, Tensor]]
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on. The message says at which step, and what to change."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one pass measured: mean loss, accuracy as a fraction, the number of images, seconds."""
+
+    loss: float
+    accuracy: float
+    images: int
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"loss {self.loss:.3f}, accuracy {self.accuracy:.1%} of {self.images:,} images, {self.seconds:.1f} s"
+
+
+def train(
+    model: nn.Module,
+    device: torch.device | str,
+    loader: Batches,
+    optimizer: Optimizer,
+    epoch: int,
+    *,
+    loss_fn: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
+    after_step: Callable[[], Any] | None = None,
+    amp: Precision | None = None,
+    quiet: bool = False,
+) -> Result:
+    """Train `model` on one pass over `loader`, and print how it went unless `quiet`.
+
+    images: float (N, C, H, W); labels: int64 (N,), or float (N, classes) as mixup makes them. `after_step` is called
+    after each step of the optimizer: a learning-rate scheduler's `step`, for one.
+    Raises ValueError for images or labels that do not fit, or a loader that gives nothing, and TrainingError naming the
+    step and the learning rate where the loss stops being finite.
+    """
+    device = torch.device(device)
+    model.train()
+    began = time.perf_counter()
+    losses: list[Tensor] = []  # on the device, until read
+    rates: list[float] = []
+    correct = torch.zeros((), device=device)
+    images_seen, loss_read = 0, 0.0
+    total = len(loader) if isinstance(loader, Sized) else None
+    with tqdm(loader, desc=f"epoch {epoch}", total=total, leave=False, mininterval=0.5) as progress:
+        for images, labels in progress:
+            check_batch(images, labels)
+            known = labels if labels.device.type == "cpu" else None  # what can be looked at without waiting for a GPU
+            images, labels = images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+            with torch.autocast(device.type, dtype=None if amp is None else amp.dtype, enabled=amp is not None):
+                logits = model(images)
+                check_labels(known, logits.shape[1], loader)
+                loss = loss_fn(logits, labels)
+            optimizer.zero_grad()
+            _step(loss, optimizer, amp)
+            if after_step is not None:
+                after_step()
+
+            losses.append(loss.detach())
+            rates.append(optimizer.param_groups[0]["lr"])
+            correct += (logits.detach().argmax(1) == (labels if labels.ndim == 1 else labels.argmax(1))).sum()
+            images_seen += len(images)
+            if len(losses) % READ_EVERY == 0:
+                loss_read += _read(losses[-READ_EVERY:], rates, epoch, len(losses) - READ_EVERY)
+                accuracy = correct.item() / images_seen
+                progress.set_postfix_str(f"loss {loss_read / len(losses):.3f}, accuracy {accuracy:.1%}", refresh=False)
+    if not losses:
+        raise ValueError("the loader gave no batch: is its data set empty, or smaller than a batch with drop_last?")
+    rest = len(losses) % READ_EVERY
+    loss_read += _read(losses[-rest:], rates, epoch, len(losses) - rest) if rest else 0.0
+    result = Result(loss_read / len(losses), correct.item() / images_seen, images_seen, time.perf_counter() - began)
+    if not quiet:
+        print(f"epoch {epoch}: training {result}")
+    return result
+
+
+@torch.no_grad()
+def test(model: nn.Module, device: torch.device | str, loader: Batches, *, quiet: bool = False) -> Result:
+    """Measure `model` on `loader` without changing it, and print the result unless `quiet`.
+
+    The model is in evaluation mode meanwhile (batch norm uses its running statistics, dropout is off) and afterwards in
+    the mode that it was in. Raises ValueError as `train` does.
+    """
+    device = torch.device(device)
+    was_training = model.training
+    model.eval()
+    began = time.perf_counter()
+    loss, correct = torch.zeros((), device=device), torch.zeros((), device=device)
+    images_seen = 0
+    try:
+        for images, labels in loader:
+            check_batch(images, labels)
+            known = labels if labels.device.type == "cpu" else None
+            images, labels = images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+            logits = model(images)
+            check_labels(known, logits.shape[1], loader)
+            loss += F.cross_entropy(logits, labels, reduction="sum")
+            correct += (logits.argmax(1) == labels).sum()
+            images_seen += len(images)
+    finally:
+        model.train(was_training)
+    if not images_seen:
+        raise ValueError("the loader gave no batch: is its data set empty?")
+    result = Result(loss.item() / images_seen, correct.item() / images_seen, images_seen, time.perf_counter() - began)
+    if not quiet:
+        print(f"test: {result}")
+    return result
+
+
+def _step(loss: Tensor, optimizer: Optimizer, amp: Precision | None) -> None:
+    if amp is None:
+        loss.backward()
+        optimizer.step()
+    else:
+        amp.scaler.scale(loss).backward()
+        amp.scaler.step(optimizer)
+        amp.scaler.update()
+
+
+def _read(losses: list[Tensor], rates: list[float], epoch: int, start: int) -> float:
+    """Sum of the losses of steps start + 1 and following. Raises TrainingError where one of them is not finite."""
+    values = torch.stack(losses).float().cpu()
+    bad = (~values.isfinite()).nonzero()
+    if len(bad):
+        step = start + int(bad[0])
+        raise TrainingError(
+            f"the loss became {values[int(bad[0])].item()} at step {step + 1} of epoch {epoch}, "
+            f"at a learning rate of {rates[step]:.4g}: try a lower one, a third for a start"
+        )
+    return float(values.sum())
+
+
+@dataclass
+class History:
+    """What `fit` measured. Each row is an epoch, as it stands in metrics.jsonl."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    interrupted: bool = False
+
+    @property
+    def seconds(self) -> float:
+        """Of training alone: without validation, and without loading the data."""
+        return sum(row["seconds"] for row in self.rows)
+
+
+def fit(
+    model: nn.Module,
+    splits: Splits,
+    recipe: Recipe,
+    *,
+    device: torch.device | str | None = None,
+    seed: int = 0,
+    out: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    on_epoch: Callable[[list[dict[str, Any]]], Any] | None = None,
+) -> History:
+    """Train `model` by `recipe`, looking at the validation split after each epoch; the test split is not touched.
+
+    With `out`, model.pt and metrics.jsonl are written there after every epoch, and `resume` goes on from them: on a CPU
+    a run that was interrupted and resumed ends with the same bits as one that was not. `on_epoch` is called with all
+    rows so far after each epoch. The order of images, augmentation and dropout depend on `seed` alone, and the caller's
+    random state stays as it was.
+
+    Ctrl-C ends training early and returns what there is, marked `interrupted`. Where the loss stops being finite,
+    TrainingError is raised and the model goes back to what it was after the last good epoch.
+    """
+    device = torch.device(device or default_device())
+    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    train_loader, validation_loader, _ = loaders(splits, batch_size=recipe.batch_size, device=device, seed=seed)
+    run = _Run(model, recipe, device, steps=len(train_loader) * recipe.epochs)
+    history = History()
+    if resume:
+        if out is None:
+            raise ValueError("resume=True needs `out`, the folder of the run to go on with")
+        history.rows = run.resume(Path(out), seed)
+
+    for epoch in range(len(history.rows), recipe.epochs):
+        train_loader.epoch, train_loader.size = epoch, recipe.size(epoch)
+        good = copy.deepcopy(run.state())
+        try:
+            with _random_state(1_000_003 * seed + epoch, device):
+                trained = train(model, device, train_loader, run.optimizer, epoch + 1, loss_fn=recipe.loss,
+                                after_step=run.after_step, amp=run.amp, quiet=True)  # fmt: skip
+            validated = test(run.best_model, device, validation_loader, quiet=True)
+        except KeyboardInterrupt:
+            log.warning("interrupted in epoch %d: kept the %d epochs before it", epoch + 1, epoch)
+            history.interrupted = True
+            break
+        except TrainingError:
+            run.load_state(good)
+            raise
+        history.rows.append(
+            {
+                "epoch": epoch + 1,
+                "size": recipe.size(epoch),
+                "learning_rate": run.optimizer.param_groups[0]["lr"],
+                "train_loss": trained.loss,
+                "train_accuracy": trained.accuracy,
+                "validation_loss": validated.loss,
+                "validation_accuracy": validated.accuracy,
+                "seconds": trained.seconds,
+            }
+        )
+        print(
+            f"epoch {epoch + 1:2d} of {recipe.epochs}: "
+            f"training loss {trained.loss:.3f}, accuracy {trained.accuracy:.1%}; "
+            f"validation loss {validated.loss:.3f}, accuracy {validated.accuracy:.1%}; {trained.seconds:.1f} s"
+        )
+        if out is not None:
+            run.save(Path(out), splits, history.rows, seed)
+        if on_epoch is not None:
+            on_epoch(history.rows)
+    if run.averaged is not None:
+        model.load_state_dict(run.best_model.state_dict())
+    return history
+
+
+class _Run:
+    """All that changes while `fit` runs, so that it can be put aside and taken up again."""
+
+    def __init__(self, model: nn.Module, recipe: Recipe, device: torch.device, steps: int) -> None:
+        self.model, self.recipe, self.device = model, recipe, device
+        self.optimizer = recipe.optimizer(model)
+        self.scheduler = LambdaLR(self.optimizer, lambda step: recipe.rate(step, steps))
+        self.amp = mixed_precision(device)
+        self.averaged: AveragedModel | None = None
+        if recipe.ema is not None:
+            self.averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True)
+
+    @property
+    def best_model(self) -> nn.Module:
+        """The model to use: the average of its weights over the last steps, where there is one."""
+        return self.model if self.averaged is None else self.averaged.module
+
+    def after_step(self) -> None:
+        self.scheduler.step()
+        if self.averaged is not None:
+            self.averaged.update_parameters(self.model)
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "model": self.model.state_dict(),
+            "averaged": None if self.averaged is None else self.averaged.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "scaler": None if self.amp is None else self.amp.scaler.state_dict(),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        if self.averaged is not None:
+            self.averaged.load_state_dict(state["averaged"])
+        if self.amp is not None and state["scaler"]:
+            self.amp.scaler.load_state_dict(state["scaler"])
+
+    def save(self, out: Path, splits: Splits, rows: list[dict[str, Any]], seed: int) -> None:
+        mean, std = splits.normalisation
+        training = {"state": self.state(), "rows": rows, "recipe": self._settings(seed)}
+        saved = checkpoint.Checkpoint(
+            arguments=getattr(self.model, "arguments", {}),
+            weights=self.best_model.state_dict(),
+            classes=list(splits.classes),
+            mean=mean.tolist(),
+            std=std.tolist(),
+            data=splits.name,
+            results={"validation_accuracy": rows[-1]["validation_accuracy"]},
+            training=training,
+        )
+        checkpoint.save(saved, out / MODEL_FILE)
+        with replacing(out / METRICS_FILE, "w") as file:
+            file.writelines(json.dumps(row) + "\n" for row in rows)
+
+    def resume(self, out: Path, seed: int) -> list[dict[str, Any]]:
+        """Take up the run in `out`; returns its rows. Raises CheckpointError where that was another run than this."""
+        path = out / MODEL_FILE
+        saved = checkpoint.load(path, self.device)
+        checkpoint.load_weights(self.model, saved.weights, path)
+        if saved.training is None:
+            raise checkpoint.CheckpointError(f"{path} is for use only: it lacks what going on with training needs")
+        before, now = saved.training["recipe"], self._settings(seed)
+        different = [f"{key} was {before.get(key)!r}, is {now[key]!r}" for key in now if before.get(key) != now[key]]
+        if different:
+            raise checkpoint.CheckpointError(
+                f"{path} was trained otherwise ({'; '.join(different)}): resume with the same settings, "
+                "or start afresh in another folder"
+            )
+        self.load_state(saved.training["state"])
+        return saved.training["rows"]
+
+    def _settings(self, seed: int) -> dict[str, Any]:
+        return {**asdict(self.recipe), "seed": seed}
+
+
+@contextlib.contextmanager
+def _random_state(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed torch for a while, then put its random state back."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(seed)
+        yield
