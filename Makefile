@@ -4,6 +4,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+TESTS ?= notebooks tests
 READY := $(VENV)/.installed-for-eva
 
 .PHONY: train test lab lint refresh badges
@@ -12,7 +13,7 @@ train: $(READY)
 	$(BIN)/python -m eva train
 
 test: $(READY)
-	$(BIN)/python -m pytest --nbmake notebooks tests
+	$(BIN)/python -m pytest --nbmake $(TESTS)
 
 lab: $(READY)
 	$(BIN)/jupyter lab notebooks/01_the_data.ipynb

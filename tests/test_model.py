@@ -1,0 +1,117 @@
+import itertools
+
+import pytest
+import torch
+from torch import nn
+
+from eva.measure import count_macs, count_parameters
+from eva.model import Conv, Net, Residual, SeparableConv, pretrained, pretrained_card
+from eva.recipes import RECIPES
+
+WIDTHS = sorted({recipe.width for recipe in RECIPES.values()})
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_twin_has_at_least_two_and_a_half_times_the_parameters(width):
+    assert count_parameters(Net(width, conv="standard")) >= 2.5 * count_parameters(Net(width))
+
+
+def test_net_is_as_the_course_says():
+    net = Net()
+    assert count_parameters(net) < 1_000_000
+    assert net.stem[0].weight.shape[:2] == (32, 3)
+    kinds = {
+        block: [(m.dilation[0], m.groups > 1, m.kernel_size[0]) for m in getattr(net, block).modules() if type(m) is nn.Conv2d]
+        for block in ("initial", "middle", "final")
+    }
+    assert kinds["initial"] == [(2, False, 3)] * 2, "dilated at rate 2"
+    assert kinds["middle"] == [(1, True, 3), (1, False, 1)] * 6, "six depthwise separable convolutions"
+    assert kinds["final"] == [(1, False, 3)] * 2, "standard convolutions"
+    assert {m.p for m in net.modules() if isinstance(m, nn.Dropout)} == {0.03}
+    assert sum(isinstance(m, nn.MaxPool2d) for m in net.modules()) == 2
+    assert all(any(isinstance(m, Residual) for m in getattr(net, block)) for block in kinds)
+
+
+def test_the_stem_stays_at_every_width():
+    for width in (0.1, 0.3, 0.5, 1.0, 1.25):
+        assert Net(width).stem[0].weight.shape == (32, 3, 3, 3)
+
+
+@pytest.mark.parametrize(("conv", "axis"), itertools.product(("separable", "standard"), (0, 1)))
+def test_the_trunk_sees_more_than_44_pixels(conv, axis):
+    """The NaN probe: poison one row, see which outputs notice. No gradients, no arithmetic of ours."""
+    torch.manual_seed(0)
+    net = Net(0.125, conv=conv).eval().double()
+    side, short = 192, 16
+    size = (side, short) if axis == 0 else (short, side)
+    clean = torch.rand(1, 3, *size, dtype=torch.float64)
+
+    def trunk(images):
+        return net.final(net.middle(net.initial(net.stem(images))))
+
+    seen = []  # for each poisoned row, whether the middle output unit notices it
+    outputs = trunk(clean).shape[2 + axis]
+    for row in range(side):
+        poisoned = clean.clone()
+        poisoned.select(2 + axis, row).fill_(float("nan"))
+        seen.append(trunk(poisoned).isnan().select(2 + axis, outputs // 2).any().item())
+    field = sum(seen)
+    assert 44 < field < side
+    assert seen[seen.index(True) :][:field] == [True] * field, "the field has no holes"
+
+
+@pytest.mark.parametrize("size", [4, 16, 24, 32, 41])
+def test_images_of_several_sizes_give_logits(size):
+    assert Net(0.125, classes=7).eval()(torch.rand(2, 3, size, size)).shape == (2, 7)
+
+
+def test_a_separable_convolution_is_the_standard_one_of_rank_one_kernels(rng):
+    """Its two steps equal one standard convolution whose kernels are products of the two: F.conv2d as the truth."""
+    separable = SeparableConv(5, 7)
+    standard = Conv(5, 7)
+    depthwise, pointwise = separable[0].weight, separable[1].weight  # (5, 1, 3, 3) and (7, 5, 1, 1)
+    with torch.no_grad():
+        standard[0].weight.copy_(pointwise * depthwise[:, 0])
+    images = torch.rand(2, 5, 9, 9, generator=rng)
+    torch.testing.assert_close(separable(images), standard(images))
+
+
+def test_a_residual_adds_its_input(rng):
+    layer = nn.Conv2d(4, 4, 3, padding=1)
+    maps = torch.rand(2, 4, 6, 6, generator=rng)
+    torch.testing.assert_close(Residual(layer)(maps), maps + layer(maps))
+
+
+def test_channels_last_gives_the_same_logits(rng):
+    net = Net(0.25).eval()
+    images = torch.rand(4, 3, 32, 32, generator=rng)
+    expected = net(images)
+    net.to(memory_format=torch.channels_last)
+    torch.testing.assert_close(net(images.contiguous(memory_format=torch.channels_last)), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_macs_agree_with_parameters_and_sizes():
+    """By hand, at width 1: 32x32 pixels in the stem and the first dilated layer, then 16x16, then 8x8."""
+    dense = 32 * 32 * 9 * (3 * 32 + 32 * 64) + 16 * 16 * 9 * 64 * 64 + 8 * 8 * 9 * (192 * 128 + 128 * 128)
+    separable = 16 * 16 * (9 * 64 + 64 * 192) + 5 * 8 * 8 * (9 * 192 + 192 * 192)
+    assert count_macs(Net()) == dense + separable + 128 * 10
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [({"conv": "dense"}, "got 'dense'"), ({"width": 0}, "got 0"), ({"width": float("nan")}, "got nan")],
+)
+def test_bad_arguments_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Net(**arguments)
+
+
+def test_the_shipped_network_says_what_it_is():
+    card, net = pretrained_card(), pretrained()
+    assert not net.training
+    assert card.data, "its data's name"
+    assert card.results["test_accuracy"] > 0.8
+    assert card.training is None
+    assert net.arguments == card.arguments
+    assert len(card.classes) == net.classifier.out_features
+    assert count_parameters(net) < 1_000_000
