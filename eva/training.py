@@ -92,13 +92,13 @@ def train(
                 logits = model(images)
                 check_labels(known, logits.shape[1], loader)
                 loss = loss_fn(logits, labels)
+            rates.append(optimizer.param_groups[0]["lr"])
             optimizer.zero_grad()
             _step(loss, optimizer, amp)
             if after_step is not None:
                 after_step()
 
             losses.append(loss.detach())
-            rates.append(optimizer.param_groups[0]["lr"])
             correct += (logits.detach().argmax(1) == (labels if labels.ndim == 1 else labels.argmax(1))).sum()
             images_seen += len(images)
             if len(losses) % READ_EVERY == 0:

@@ -5,7 +5,12 @@ from eva.measure import count_macs, count_parameters
 
 
 def test_macs_of_one_convolution_by_arithmetic():
-    for inputs, outputs, kernel, stride, groups in ((3, 8, 3, 1, 1), (8, 12, 5, 2, 4), (6, 6, 3, 1, 6), (4, 9, 1, 1, 1)):
+    for inputs, outputs, kernel, stride, groups in (
+        (3, 8, 3, 1, 1),
+        (8, 12, 5, 2, 4),
+        (6, 6, 3, 1, 6),
+        (4, 9, 1, 1, 1),
+    ):
         layer = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups)
         side = -(-20 // stride)
         expected = outputs * side * side * (inputs // groups) * kernel * kernel

@@ -21,7 +21,11 @@ def test_net_is_as_the_course_says():
     assert count_parameters(net) < 1_000_000
     assert net.stem[0].weight.shape[:2] == (32, 3)
     kinds = {
-        block: [(m.dilation[0], m.groups > 1, m.kernel_size[0]) for m in getattr(net, block).modules() if type(m) is nn.Conv2d]
+        block: [
+            (m.dilation[0], m.groups > 1, m.kernel_size[0])
+            for m in getattr(net, block).modules()
+            if type(m) is nn.Conv2d
+        ]
         for block in ("initial", "middle", "final")
     }
     assert kinds["initial"] == [(2, False, 3)] * 2, "dilated at rate 2"
@@ -87,7 +91,9 @@ def test_channels_last_gives_the_same_logits(rng):
     images = torch.rand(4, 3, 32, 32, generator=rng)
     expected = net(images)
     net.to(memory_format=torch.channels_last)
-    torch.testing.assert_close(net(images.contiguous(memory_format=torch.channels_last)), expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        net(images.contiguous(memory_format=torch.channels_last)), expected, atol=1e-5, rtol=1e-4
+    )
 
 
 def test_macs_agree_with_parameters_and_sizes():

@@ -54,7 +54,9 @@ def _hue(image: torch.Tensor) -> torch.Tensor:
     high, low = image.amax(0), image.amin(0)
     span = (high - low).clamp(min=1e-6)
     hue = torch.where(
-        high == red, ((green - blue) / span) % 6, torch.where(high == green, (blue - red) / span + 2, (red - green) / span + 4)
+        high == red,
+        ((green - blue) / span) % 6,
+        torch.where(high == green, (blue - red) / span + 2, (red - green) / span + 4),
     )
     return hue / 6
 

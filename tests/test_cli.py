@@ -1,0 +1,118 @@
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from PIL import Image
+
+from eva import checkpoint
+from eva.__main__ import main
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def test_train_leaves_a_report_metrics_a_model_and_curves(image_folder, tmp_path, capsys):
+    assert main(["train", "--recipe", "smoke", "--data", str(image_folder), "--out", "run", "--device", "cpu"]) == 0
+    out = tmp_path / "run"
+    report = json.loads((out / "report.json").read_text())
+    assert report["data"] == "images (image folder)"
+    assert report["split_sizes"] == {"train": 22, "validation": 2, "test": 4}
+    assert report["epochs"] == len((out / "metrics.jsonl").read_text().splitlines()) == 2
+    assert 0 <= report["test_accuracy"] <= 1
+    assert report["seconds"] > 0
+    assert report["recipe"]["name"] == "smoke"
+    assert report["versions"]["torch"] == torch.__version__.split("+")[0]
+    saved = checkpoint.load(out / "model.pt")
+    assert saved.results == {key: report[key] for key in ("validation_accuracy", "test_accuracy")}
+    with Image.open(out / "curves.png") as image:
+        assert image.width > 500
+    assert "test accuracy" in capsys.readouterr().out
+
+    photo = image_folder / "test" / "zebra" / "0.png"
+    assert main(["predict", "--model", str(out / "model.pt"), str(photo), str(photo)]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == second
+    assert first.startswith(f"{photo}: ")
+    assert "teapot" in first
+    assert "zebra" in first
+
+
+def test_training_does_not_need_matplotlib(image_folder, tmp_path):
+    """On a bare GPU machine only torch, torchvision, numpy and tqdm are there."""
+    script = (
+        "import sys\n"
+        "for name in ('matplotlib', 'ipywidgets', 'IPython', 'torchsummary'): sys.modules[name] = None\n"
+        "from eva.__main__ import main\n"
+        f"sys.exit(main(['train', '--recipe', 'smoke', '--epochs', '1', '--data', {str(image_folder)!r}, '--out', 'run']))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "no curves.png: " in done.stdout
+    assert (tmp_path / "run" / "report.json").exists()
+
+
+def test_resume_goes_on_with_the_newest_run(image_folder, capsys):
+    arguments = ["train", "--recipe", "smoke", "--data", str(image_folder), "--device", "cpu"]
+    assert main(arguments) == 0
+    capsys.readouterr()
+    assert main([*arguments, "--resume"]) == 0
+    assert "epoch" not in capsys.readouterr().out.split("\n", 1)[1], "all its epochs were done already"
+
+
+def test_ctrl_c_says_how_to_go_on(image_folder, capsys, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("eva.training.train", interrupted)
+    assert main(["train", "--recipe", "smoke", "--data", str(image_folder), "--out", "run"]) == 130
+    assert "--resume --out run" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--data", "nowhere"], "error: EVA_DATA or --data names nowhere, which is not a folder"),
+        (["train", "--epochs", "0"], "error: --epochs must be at least 1, got 0"),
+        (["train", "--device", "quantum"], "error: --device quantum cannot be used here"),
+        (["train", "--resume"], "error: there is no run in runs/"),
+        (["train", "--resume", "--out", "x", "--data", "DATA"], "error: x/model.pt does not exist"),
+        (["predict", "--model", "no.pt", "a.png"], "error: no.pt does not exist"),
+        (["predict", "a.png"], "error: a.png cannot be read as an image"),
+        (["data", "--data", "DATA", "--jpeg", "DATA"], "is not empty: name a new folder"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(arguments, message, image_folder, capsys):
+    arguments = [str(image_folder) if argument == "DATA" else argument for argument in arguments]
+    assert main(arguments) == 1
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_cuda_without_a_gpu(capsys):
+    assert main(["train", "--device", "cuda"]) == 1
+    assert "error: --device cuda cannot be used here" in capsys.readouterr().err
+
+
+def test_a_folder_with_a_run_is_not_written_over(image_folder, tmp_path, capsys):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "model.pt").write_text("precious")
+    assert main(["train", "--data", str(image_folder), "--out", "run"]) == 1
+    assert "run holds a run already: add --resume" in capsys.readouterr().err
+    assert (tmp_path / "run" / "model.pt").read_text() == "precious"
+
+
+def test_data_says_what_and_where(image_folder, capsys):
+    assert main(["data", "--data", str(image_folder), "--jpeg", "copy"]) == 0
+    out = capsys.readouterr().out
+    assert f"images (image folder) from {image_folder}: train 22, validation 2, test 4 images of 2 classes" in out
+    assert "EVA_DATA=copy" in out
+
+
+def test_the_shipped_network_predicts(image_folder, capsys):
+    photo = image_folder / "test" / "zebra" / "0.png"
+    assert main(["predict", str(photo)]) == 0
+    assert "%" in capsys.readouterr().out

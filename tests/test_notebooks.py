@@ -1,0 +1,78 @@
+"""What can be checked of the stored notebooks without running them; `pytest --nbmake notebooks` runs them."""
+
+import re
+
+import nbformat
+import pytest
+
+from tools.notebooks import badge, code_hash, notebooks, setup_cell
+
+NOTEBOOKS = notebooks()
+every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def read(path):
+    return nbformat.read(path, as_version=4)
+
+
+def code_cells(path):
+    return [cell for cell in read(path).cells if cell.cell_type == "code"]
+
+
+def test_the_series_is_numbered_in_reading_order():
+    assert [path.name[:3] for path in NOTEBOOKS] == [f"{i:02}_" for i in range(1, len(NOTEBOOKS) + 1)]
+
+
+@every_notebook
+def test_outputs_are_of_this_code(path):
+    notebook = read(path)
+    assert notebook.metadata["eva"]["code"] == code_hash(notebook), f"code changed: make refresh NB={path.name[:2]}"
+    assert notebook.metadata["eva"]["budget"] in ("cpu", "gpu")
+    counts = [cell.execution_count for cell in code_cells(path)]
+    assert counts == list(range(1, len(counts) + 1)), "the cells were run in order, all of them"
+
+
+def test_the_hash_sees_code_and_not_comments():
+    def hashed(source):
+        return code_hash(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)]))
+
+    assert hashed("x = 1  # one\n%pip install y") == hashed("x  =  1\n%pip install y")
+    assert hashed("x = 1") != hashed("x = 2")
+    assert hashed("%pip install x") != hashed("%pip install y")
+
+
+@every_notebook
+def test_it_reads_well_on_github(path):
+    assert path.stat().st_size < 1_500_000
+    assert "widgets" not in read(path).metadata
+    for cell in code_cells(path):
+        assert "execution" not in cell.metadata
+        assert cell.source.count("\n") < 30
+        for output in cell.outputs:
+            assert output.output_type != "error"
+            assert "application/vnd.jupyter.widget-view+json" not in output.get("data", {}), "a dead widget"
+    absolute = re.search(r"(?<![\w.:/])/(home|root|work|tmp|Users|mnt|content)/\w+", path.read_text())
+    assert absolute is None, f"a path of somebody's machine: {absolute}"
+
+
+@every_notebook
+def test_its_first_cells_are_as_everywhere(path):
+    notebook = read(path)
+    first = notebook.cells[0].source
+    assert first.startswith(f"# {path.name[:2]} · ")
+    assert badge(path) in first, "make badges"
+    assert "<!--minutes-->" in first
+    assert code_cells(path)[0].source == setup_cell(), "make badges"
+    assert notebook.metadata.kernelspec.name == "python3"
+
+
+@every_notebook
+def test_it_teaches_by_prediction_and_exercise(path):
+    source = "\n".join(cell.source for cell in code_cells(path))
+    assert 2 <= len(re.findall(r"\bGuess\(", source)) == source.count(".reveal(")
+    assert "claim(" in source
+    prose = "\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")
+    exercises = len(re.findall(r"\*\*Exercise ·", prose))
+    assert exercises >= 1
+    assert prose.count("<details>") == exercises, "each exercise has its solution folded"
+    assert len(re.findall(r"^check_\w+\(", source, re.MULTILINE)) == exercises

@@ -1,0 +1,85 @@
+"""README, environment.yml, pyproject.toml, Makefile and the workflow say the same things."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from rattler import MatchSpec
+
+ROOT = Path(__file__).parent.parent
+PYPROJECT = (ROOT / "pyproject.toml").read_text()
+
+
+def requirements() -> set[str]:
+    """Every requirement of pyproject.toml, as "name>=version"."""
+    lists = re.findall(r"^(?:dependencies|notebooks|dev) = \[(.*?)\]", PYPROJECT, re.DOTALL | re.MULTILINE)
+    assert len(lists) == 3
+    return {requirement for found in lists for requirement in re.findall(r'"(.+?)"', found)}
+
+
+def test_environment_and_pyproject_name_the_same_packages():
+    packages = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    conda = {str(entry) for entry in packages if isinstance(entry, str)}
+    pip = next(entry["pip"] for entry in packages if isinstance(entry, dict))
+    named = {spec.replace("pytorch>=", "torch>=") for spec in conda} | set(pip)
+    python = re.search(r'requires-python = "(.+?)"', PYPROJECT)[1]
+    assert named == requirements() | {f"python{python}", "pip", "-e ."}
+
+
+def test_the_match_specs_of_the_environment_parse():
+    packages = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    for spec in packages:
+        if isinstance(spec, str):
+            assert MatchSpec(spec).name.normalized == re.split("[>=]", spec)[0]
+
+
+def test_requirements_have_floors_and_no_upper_pins():
+    for requirement in requirements():
+        assert re.fullmatch(r"[\w-]+>=[\d.]+", requirement), requirement
+
+
+def test_the_workflow_fits_its_schema():
+    done = subprocess.run(
+        [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows",
+         str(ROOT / ".github" / "workflows" / "ci.yml")], capture_output=True, text=True, check=False)  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_readme_and_workflow_call_targets_that_exist():
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for file in ("README.md", "CONTRIBUTING.md", ".ci/run", ".github/workflows/ci.yml"):
+        called = re.findall(r"\bmake (?:--no-print-directory )?([a-z]+)\b", (ROOT / file).read_text())
+        assert set(called) <= targets, file
+    readme = (ROOT / "README.md").read_text()
+    for needed in ("make train", "make test", "make lab", "python3-venv", "--nbmake notebooks"):
+        assert needed in readme
+
+
+def test_readme_lists_every_notebook_and_no_other():
+    readme = (ROOT / "README.md").read_text()
+    linked = set(re.findall(r"\(notebooks/(.+?\.ipynb)\)", readme))
+    assert linked == {path.name for path in (ROOT / "notebooks").glob("*.ipynb")}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "eva").glob("*.py")), ids=lambda path: path.name)
+def test_a_file_can_be_read_in_ten_minutes(path):
+    assert len(path.read_text().splitlines()) <= 350
+
+
+def test_training_imports_nothing_that_only_notebooks_need():
+    script = (
+        "import sys, eva, eva.training, eva.__main__\n"
+        "print([name for name in ('matplotlib', 'ipywidgets', 'torchsummary', 'jupyterlab') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_imports_point_one_way():
+    done = subprocess.run(
+        [Path(sys.executable).parent / "lint-imports"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout

@@ -1,0 +1,406 @@
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from eva import checkpoint
+from eva.augment import mixup
+from eva.checkpoint import CheckpointError
+from eva.data import Split, loaders
+from eva.model import Net
+from eva.recipes import RECIPES, Recipe
+from eva.training import READ_EVERY, TrainingError, fit, train
+from eva.training import test as evaluate
+
+CPU = torch.device("cpu")
+TINY = Recipe(epochs=2, width=0.125, batch_size=16, learning_rate=0.05)
+
+
+def linear(classes=3):
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, classes))
+
+
+def batches(count, *, size=10, classes=3, seed=0):
+    rng = torch.Generator().manual_seed(seed)
+    return [(torch.randn(size, 3, 8, 8, generator=rng), torch.randint(0, classes, (size,), generator=rng))
+            for _ in range(count)]  # fmt: skip
+
+
+def sgd(model, lr=0.01):
+    return torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9)
+
+
+def test_the_snippet_of_the_course_runs_as_it_stands(splits, capsys):
+    train_loader, validation_loader, _ = loaders(splits, batch_size=16, device=CPU)
+    torch.manual_seed(0)
+    model = Net(0.125, classes=3).to(CPU)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+    for epoch in range(1, 4):
+        train(model, CPU, train_loader, optimizer, epoch)
+        result = evaluate(model, CPU, validation_loader)
+    assert result.accuracy > 0.9, "three classes of different brightness are quickly learned"
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 6
+    assert lines[0].startswith("epoch 1: training loss ")
+    assert lines[1].startswith("test: loss ")
+
+
+def test_train_takes_the_same_steps_as_a_loop_written_out():
+    data = batches(7)
+    ours, theirs = linear(), linear()
+    result = train(ours, CPU, data, sgd(ours), 1, quiet=True)
+    optimizer, losses, right = sgd(theirs), [], 0
+    for images, labels in data:
+        logits = theirs(images)
+        loss = F.cross_entropy(logits, labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+        right += (logits.argmax(1) == labels).sum().item()
+    assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
+    assert result.loss == pytest.approx(sum(losses) / 7)
+    assert (result.accuracy, result.images) == (right / 70, 70)
+
+
+@pytest.mark.parametrize("count", [1, READ_EVERY, READ_EVERY + 1, 2 * READ_EVERY])
+def test_every_loss_is_counted_once(count):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(192, 3))
+    optimizer = sgd(model, lr=0.0)
+    data = batches(count)
+    expected = sum(F.cross_entropy(model(images), labels).item() for images, labels in data) / count
+    assert train(model, CPU, data, optimizer, 1, quiet=True).loss == pytest.approx(expected, rel=1e-5)
+
+
+def test_test_changes_nothing_and_agrees_with_arithmetic():
+    model = nn.Sequential(
+        nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3), nn.Dropout(0.5), nn.Flatten(), nn.Linear(192, 3)
+    ).train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    data = batches(3, size=7) + batches(1, size=2)
+    result = evaluate(model, CPU, data, quiet=True)
+    assert model.training
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    model.eval()
+    logits = torch.cat([model(images) for images, _ in data])
+    labels = torch.cat([labels for _, labels in data])
+    assert result.loss == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-5)
+    assert result.accuracy == (logits.argmax(1) == labels).float().mean().item() == pytest.approx(result.accuracy)
+
+
+def test_labels_of_mixup_are_taken(rng):
+    images, labels = batches(1)[0]
+    model = linear()
+    result = train(model, CPU, [mixup(images, labels, rng, classes=3)], sgd(model), 1, quiet=True)
+    assert result.images == 10
+
+
+def test_after_step_is_called_after_each_step():
+    model = linear()
+    optimizer = sgd(model, lr=1.0)
+    schedule = torch.optim.lr_scheduler.StepLR(optimizer, step_size=1, gamma=0.5)
+    train(model, CPU, batches(3), optimizer, 1, after_step=schedule.step, quiet=True)
+    assert optimizer.param_groups[0]["lr"] == 0.125
+
+
+@pytest.mark.parametrize("pass_over", [lambda model, data: train(model, CPU, data, sgd(model), 1),
+                                       lambda model, data: evaluate(model, CPU, data)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("images", "labels", "message"),
+    [
+        (torch.zeros(4, 3, 8, 8), torch.tensor([0, 1, 2, 3]), "labels must be from 0 to 2 .* got 0 to 3"),
+        (torch.zeros(2, 3, 8, 8), torch.tensor([-1, 1]), "got -1 to 1"),
+        (torch.zeros(2, 8, 8, 3), torch.tensor([0, 1]), r"got \(2, 8, 8, 3\): the channels come last here; use"),
+        (torch.zeros(3, 8, 8), torch.tensor([0, 1, 2]), r"images must be \(N, C, H, W\), got \(3, 8, 8\)"),
+        (torch.zeros(2, 3, 8, 8, dtype=torch.uint8), torch.tensor([0, 1]), r"normalised floats, got torch\.uint8"),
+        (torch.zeros(2, 3, 8, 8), torch.tensor([0, 1, 2]), "2 images and 3 labels"),
+        (torch.zeros(2, 3, 8, 8), torch.tensor([0.0, 1.0]), r"labels must be int64 .* got torch\.float32 \(2,\)"),
+        (torch.zeros(2, 3, 8, 8), torch.zeros(2, 4), r"labels are \(N, 4\) and the network has 3 outputs"),
+    ],
+)
+def test_batches_that_do_not_fit_are_refused(pass_over, images, labels, message):
+    with pytest.raises(ValueError, match=message):
+        pass_over(linear(), [(images, labels)])
+
+
+def test_a_bad_label_in_a_later_batch_is_found_too():
+    data = batches(3)
+    data[2][1][5] = 7
+    model = linear()
+    with pytest.raises(ValueError, match="got 0 to 7"):
+        train(model, CPU, DataLoader(TensorDataset(*(torch.cat(t) for t in zip(*data, strict=True)))), sgd(model), 1)
+
+
+def test_labels_of_a_split_are_compared_with_the_network_before_the_first_step(splits):
+    model = Net(0.125, classes=2)
+    with pytest.raises(ValueError, match="from 0 to 1 for a network of 2 outputs, got 0 to 2"):
+        train(model, CPU, loaders(splits, batch_size=16)[0], sgd(model), 1)
+
+
+@pytest.mark.parametrize(
+    "pass_over", [lambda model: train(model, CPU, [], sgd(model), 1), lambda m: evaluate(m, CPU, [])]
+)
+def test_an_empty_loader(pass_over):
+    with pytest.raises(ValueError, match="the loader gave no batch"):
+        pass_over(linear())
+
+
+@pytest.mark.parametrize("bad_step", [1, 7, READ_EVERY, READ_EVERY + 3])
+def test_a_loss_that_became_nan_names_its_own_step_and_learning_rate(bad_step):
+    data = batches(READ_EVERY + 10)
+    data[bad_step - 1][0][0, 0, 0, 0] = float("nan")
+    model = linear()
+    optimizer = sgd(model, lr=1.0)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (step + 1))
+    with pytest.raises(
+        TrainingError, match=f"became nan at step {bad_step} of epoch 4, at a learning rate of"
+    ) as caught:
+        train(model, CPU, data, optimizer, 4, after_step=schedule.step)
+    assert f"{1 / bad_step:.4g}" in str(caught.value)
+
+
+# fit
+
+
+def test_fit_reports_validation_and_leaves_the_test_split_alone(splits, tmp_path, monkeypatch):
+    poisoned = replace(splits, test=Split(splits.test.images[:1], splits.test.labels[:1]))
+    torch.manual_seed(0)
+    model = Net(TINY.width, classes=3)
+    seen = []
+    history = fit(model, poisoned, TINY, device=CPU, out=tmp_path, on_epoch=lambda rows: seen.append(len(rows)))
+    assert seen == [1, 2]
+    assert history.rows == [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    validation = loaders(splits, device=CPU)[1]
+    assert history.rows[-1]["validation_accuracy"] == evaluate(model, CPU, validation, quiet=True).accuracy
+    saved = checkpoint.load(tmp_path / "model.pt")
+    assert (saved.data, saved.classes, saved.arguments) == ("toy", ["a", "b", "c"], model.arguments)
+    torch.testing.assert_close(torch.tensor(saved.mean), splits.normalisation[0])
+
+
+def test_fit_depends_on_its_seed_and_leaves_the_callers_random_state(splits):
+    def weights(seed):
+        torch.manual_seed(0)
+        model = Net(TINY.width, classes=3)
+        before = torch.get_rng_state()
+        fit(model, splits, TINY, device=CPU, seed=seed)
+        assert torch.equal(torch.get_rng_state(), before)
+        return model.stem[0].weight
+
+    assert torch.equal(weights(0), weights(0))
+    assert not torch.equal(weights(0), weights(1))
+
+
+def same_bits(first, second):
+    one, other = (checkpoint.load(folder / "model.pt") for folder in (first, second))
+    assert one.weights.keys() == other.weights.keys()
+    assert all(torch.equal(one.weights[name], other.weights[name]) for name in one.weights)
+    for key in ("optimizer", "averaged"):
+        assert str(one.training["state"][key]) == str(other.training["state"][key])
+    without_time = [
+        [{k: v for k, v in row.items() if k != "seconds"} for row in c.training["rows"]] for c in (one, other)
+    ]
+    assert without_time[0] == without_time[1]
+
+
+@pytest.mark.parametrize("ema", [None, 0.9])
+def test_interrupted_and_resumed_equals_uninterrupted(splits, tmp_path, ema, monkeypatch):
+    recipe = replace(TINY, epochs=3, ema=ema, sizes=(16, 32))
+
+    def run(out, **options):
+        torch.manual_seed(0)
+        model = Net(recipe.width, classes=3)
+        return model, fit(model, splits, recipe, device=CPU, out=out, **options)
+
+    whole, _ = run(tmp_path / "whole")
+
+    def ctrl_c(rows):
+        if len(rows) == 1:
+            monkeypatch.setattr("eva.training.train", interrupted)
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context():
+        _, history = run(tmp_path / "parts", on_epoch=ctrl_c)
+        assert history.interrupted
+        assert len(history.rows) == 1
+        monkeypatch.undo()
+    resumed, history = run(tmp_path / "parts", resume=True)
+    assert len(history.rows) == 3
+    assert not history.interrupted
+    same_bits(tmp_path / "whole", tmp_path / "parts")
+    assert all(
+        torch.equal(a, b) for a, b in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True)
+    )
+
+
+def test_resume_refuses_another_run(splits, tmp_path):
+    model = Net(TINY.width, classes=3)
+    fit(model, splits, TINY, device=CPU, out=tmp_path)
+    with pytest.raises(CheckpointError, match=r"batch_size was 16, is 8; seed was 0, is 1"):
+        fit(model, splits, replace(TINY, batch_size=8), device=CPU, out=tmp_path, resume=True, seed=1)
+    with pytest.raises(CheckpointError, match="belongs to another network"):
+        fit(Net(0.25, classes=3), splits, TINY, device=CPU, out=tmp_path, resume=True)
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        fit(model, splits, TINY, device=CPU, out=tmp_path / "elsewhere", resume=True)
+    with pytest.raises(ValueError, match="needs `out`"):
+        fit(model, splits, TINY, device=CPU, resume=True)
+
+
+def test_a_nan_keeps_the_last_good_epoch_in_memory_and_on_disk(splits, tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    model = Net(TINY.width, classes=3)
+    good = {}
+
+    def poison(rows):
+        if not good:
+            good.update({name: value.clone() for name, value in model.state_dict().items()})
+            real = F.cross_entropy
+            monkeypatch.setattr(F, "cross_entropy", lambda *a, **k: real(*a, **k) * float("nan"))
+
+    broken = replace(TINY, label_smoothing=0.0)
+    monkeypatch.setattr(Recipe, "loss", property(lambda self: lambda logits, labels: F.cross_entropy(logits, labels)))
+    with pytest.raises(TrainingError, match="at step 1 of epoch 2"):
+        fit(model, splits, broken, device=CPU, out=tmp_path, on_epoch=poison)
+    assert all(torch.equal(value, good[name]) for name, value in model.state_dict().items())
+    saved = checkpoint.load(tmp_path / "model.pt")
+    assert all(torch.equal(value, good[name]) for name, value in saved.weights.items())
+
+
+def test_ctrl_c_keeps_the_model_and_the_history(splits, monkeypatch, caplog):
+    model = Net(TINY.width, classes=3)
+    real, calls = torch.optim.SGD.step, []
+
+    def step(self, *args, **kwargs):
+        calls.append(1)
+        if len(calls) == 9:  # in the second epoch, of six steps each
+            raise KeyboardInterrupt
+        return real(self, *args, **kwargs)
+
+    monkeypatch.setattr(torch.optim.SGD, "step", step)
+    with caplog.at_level(logging.WARNING):
+        history = fit(model, splits, TINY, device=CPU)
+    assert history.interrupted
+    assert len(history.rows) == 1
+    assert "interrupted in epoch 2: kept the 1 epochs before it" in caplog.text
+    assert evaluate(model, CPU, loaders(splits)[1], quiet=True).loss < 100
+
+
+def test_an_average_of_weights_is_what_is_measured_and_returned(splits, tmp_path):
+    """One epoch, with each step's weights noted: the average must be theirs, by the recursion's own definition."""
+    recipe = replace(TINY, epochs=1, ema=0.8)
+    torch.manual_seed(0)
+    model = Net(recipe.width, classes=3)
+    path, real = [], torch.optim.SGD.step
+
+    def step(self, *args, **kwargs):
+        real(self, *args, **kwargs)
+        path.append(model.classifier.weight.detach().clone())
+
+    torch.optim.SGD.step = step
+    try:
+        fit(model, splits, recipe, device=CPU, out=tmp_path)
+    finally:
+        torch.optim.SGD.step = real
+    average = path[0]
+    for weights in path[1:]:
+        average = 0.8 * average + 0.2 * weights
+    torch.testing.assert_close(model.classifier.weight.detach(), average)
+    torch.testing.assert_close(checkpoint.load(tmp_path / "model.pt").weights["classifier.weight"], average)
+
+
+KILLED = """
+import sys, torch
+from pathlib import Path
+from eva.model import Net
+from eva.training import fit
+from tests.conftest import random_split
+from eva.data import Splits
+from tests.test_training import TINY
+from dataclasses import replace
+splits = Splits("toy", "made up", ("a", "b", "c"), random_split(96, 0), random_split(24, 1), random_split(30, 2))
+torch.manual_seed(0)
+out = Path(sys.argv[1])
+fit(Net(TINY.width, classes=3), splits, replace(TINY, epochs=12), device="cpu", out=out,
+    resume=(out / "model.pt").exists())
+print("finished", flush=True)
+"""
+
+
+def test_three_kills_and_a_resume_equal_an_uninterrupted_run(tmp_path):
+    """SIGKILL, which no handler sees, at moments that nobody chose."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.getcwd()}
+
+    def start(out):
+        return subprocess.Popen(
+            [sys.executable, "-c", KILLED, str(out)], env=environment, stdout=subprocess.PIPE, text=True
+        )
+
+    whole = start(tmp_path / "whole")
+    for kill in range(3):
+        process = start(tmp_path / "parts")
+        for line in process.stdout:
+            if line.startswith("epoch"):
+                break
+        time.sleep(0.02 * kill)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    process = start(tmp_path / "parts")
+    assert "finished" in process.communicate()[0]
+    assert "finished" in whole.communicate()[0]
+    same_bits(tmp_path / "whole", tmp_path / "parts")
+
+
+# Recipes
+
+
+@pytest.mark.parametrize("decay", ["linear", "cosine"])
+def test_the_rate_rises_falls_and_ends_near_zero(decay):
+    recipe = replace(TINY, decay=decay, warmup=0.25)
+    rates = [recipe.rate(step, 100) for step in range(101)]
+    top = rates.index(max(rates))
+    assert max(rates) == 1
+    assert 23 <= top <= 26
+    assert rates[: top + 1] == sorted(rates[: top + 1])
+    assert rates[top:] == sorted(rates[top:], reverse=True)
+    assert rates[0] > 0, "no step is wasted"
+    assert rates[99] < 0.02
+    assert rates[100] == 0
+
+
+def test_decay_touches_weights_only():
+    model = Net(0.125)
+    decayed, kept = TINY.optimizer(model).param_groups
+    assert {p.ndim for p in kept["params"]} == {1}
+    assert min(p.ndim for p in decayed["params"]) == 2
+    assert (decayed["weight_decay"], kept["weight_decay"]) == (TINY.weight_decay, 0)
+    assert len(decayed["params"]) + len(kept["params"]) == len(list(model.parameters()))
+
+
+def test_sizes_are_spread_over_any_number_of_epochs():
+    assert [replace(TINY, epochs=6, sizes=(16, 24, 32)).size(epoch) for epoch in range(6)] == [16, 16, 24, 24, 32, 32]
+    assert [replace(TINY, epochs=2, sizes=(16, 24, 32)).size(epoch) for epoch in range(2)] == [16, 24]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_shipped_recipes_end_at_full_size(name):
+    recipe = RECIPES[name]
+    assert recipe.size(recipe.epochs - 1) == recipe.sizes[-1]
+
+
+def test_a_bad_recipe_is_refused():
+    with pytest.raises(ValueError, match='"linear" or "cosine", got \'steps\''):
+        replace(TINY, decay="steps")
+    with pytest.raises(ValueError, match="epochs must be at least 1, got 0"):
+        replace(TINY, epochs=0)

@@ -1,0 +1,120 @@
+"""Keep the notebooks and their outputs in step: `python tools/notebooks.py refresh [NB]` and `... badges`.
+
+refresh executes notebooks, all of them or those whose names begin with NB, at EVA_BUDGET (default: cpu), and keeps their
+outputs together with a hash of their code and the minutes that they took. The hash is of the syntax tree, so that
+prose and comments may change without a new run; a test compares it.
+badges writes each notebook's Colab link and set-up cell from the repository that pyproject.toml names.
+"""
+
+import ast
+import hashlib
+import os
+import re
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+from IPython.core.inputtransformer2 import TransformerManager
+from nbclient import NotebookClient
+
+from eva.files import replacing
+
+ROOT = Path(__file__).parent.parent
+TIMING = re.compile(r"<!--minutes-->.*?<!--/minutes-->")
+BADGE = re.compile(r"\[!\[Open in Colab\].*?\]\(.*?\)(?=\n|$)")
+
+
+def notebooks(prefix: str = "") -> list[Path]:
+    """The notebooks of the series whose names begin with `prefix`, in reading order."""
+    return sorted((ROOT / "notebooks").glob(f"{prefix}*.ipynb"))
+
+
+def code_hash(notebook: nbformat.NotebookNode) -> str:
+    """A hash of what the code cells do: of their syntax trees, without comments and formatting."""
+    transform = TransformerManager().transform_cell  # turns %pip and the like into Python
+    cells = [ast.dump(ast.parse(transform(cell.source))) for cell in notebook.cells if cell.cell_type == "code"]
+    return hashlib.sha256("\n".join(cells).encode()).hexdigest()[:16]
+
+
+def refresh(path: Path) -> None:
+    """Execute one notebook and keep its outputs. Raises CellExecutionError, and keeps the old ones, where a cell fails."""
+    notebook = nbformat.read(path, as_version=4)
+    budget = os.environ["EVA_BUDGET"]
+    began = time.perf_counter()
+    NotebookClient(
+        notebook, timeout=1800, kernel_name="python3", resources={"metadata": {"path": path.parent}}
+    ).execute()
+    seconds = time.perf_counter() - began
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)  # the times at which it ran
+    notebook.metadata.pop("widgets", None)  # GitHub shows an error in place of a notebook that has it
+    notebook.metadata["eva"] = {"code": code_hash(notebook), "budget": budget}
+    minutes = f"{seconds / 60:.1f} minutes" if seconds >= 60 else f"{round(seconds, -1):.0f} seconds"
+    said = (
+        f"<!--minutes-->Runs in about {minutes} on two CPU cores (measured); on a GPU: not measured yet.<!--/minutes-->"
+    )
+    if budget == "cpu":
+        notebook.cells[0].source = TIMING.sub(said, notebook.cells[0].source)
+    write(notebook, path)
+    print(f"{path.name}: {seconds:.0f} s at the {budget} budget")
+
+
+def repository() -> str:
+    """OWNER/NAME, from the one place that names the repository."""
+    line = re.search(r'^Repository = "https://github.com/(.+?)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    if line is None:
+        raise SystemExit('pyproject.toml needs a line: Repository = "https://github.com/OWNER/NAME"')
+    return line[1]
+
+
+def badge(path: Path) -> str:
+    """The Markdown of a notebook's Colab link."""
+    link = f"https://colab.research.google.com/github/{repository()}/blob/main/notebooks/{path.name}"
+    return f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({link})"
+
+
+def setup_cell() -> str:
+    """The first code cell of every notebook. Colab has torch and the rest: reinstalling them there breaks things."""
+    return (
+        "import sys\n\n"
+        'if "google.colab" in sys.modules:  # On Colab, install eva; anywhere else, do nothing.\n'
+        f"    %pip install --quiet --no-deps git+https://github.com/{repository()} torchsummary"
+    )
+
+
+def write_badges(path: Path) -> None:
+    """Put the link into the first cell and the set-up into the first code cell."""
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[0].source = BADGE.sub(badge(path), notebook.cells[0].source)
+    first = next(cell for cell in notebook.cells if cell.cell_type == "code")
+    first.source = setup_cell()
+    write(notebook, path)
+
+
+def write(notebook: nbformat.NotebookNode, path: Path) -> None:
+    with replacing(path, "w") as file:
+        nbformat.write(notebook, file)
+
+
+def main(arguments: list[str]) -> int:
+    if arguments[:1] == ["badges"]:
+        for path in notebooks():
+            write_badges(path)
+        return 0
+    if arguments[:1] != ["refresh"] or len(arguments) > 2:
+        print(__doc__, file=sys.stderr)
+        return 2
+    chosen = notebooks(*arguments[1:])
+    if not chosen:
+        print(f"no notebook in notebooks/ begins with {arguments[1]!r}", file=sys.stderr)
+        return 1
+    os.environ.setdefault("EVA_BUDGET", "cpu")
+    os.environ["TQDM_DISABLE"] = "1"  # a finished bar is a dead widget in a stored notebook
+    for path in chosen:
+        refresh(path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
