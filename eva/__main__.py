@@ -96,7 +96,7 @@ def _train(asked: argparse.Namespace) -> int:
         "macs": count_macs(model),
         "epochs": recipe.epochs,
         "seed": asked.seed,
-        "seconds": round(history.seconds, 1),
+        "seconds": round(history.seconds, 3),
         "validation_accuracy": history.rows[-1]["validation_accuracy"],
         "test_accuracy": tested.accuracy,
         "device": _device_name(device),

@@ -51,7 +51,7 @@ def load(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> Ch
         raise FileNotFoundError(f"{path} does not exist: train a network first (python -m eva train --out FOLDER)")
     try:
         content = torch.load(path, map_location=device, weights_only=True)
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
+    except (RuntimeError, EOFError, OSError, ValueError, LookupError, AttributeError, pickle.UnpicklingError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{path} cannot be read as a checkpoint, and nothing in it was run: {reason}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:

@@ -139,21 +139,24 @@ check_normalise = _exercise(_try_normalise, 10, "on 10 random batches")
 
 
 def _try_output_size(answer: Callable, rng: torch.Generator) -> None:
-    kernel, stride = _random(rng, 1, 5), _random(rng, 1, 3)
-    padding, size = _random(rng, 0, 3), _random(rng, 6, 40)
+    kernel, stride, size = _random(rng, 1, 5), _random(rng, 1, 3), _random(rng, 6, 40)
+    padding = 6 * _random(
+        rng, 0, 1
+    )  # with less, some wrong formulas agree by chance, and the hint would be a wrong one
     truth = F.conv2d(torch.zeros(1, 1, size, size), torch.zeros(1, 1, kernel, kernel), None, stride, padding).shape[-1]
     said = _number(answer, answer(size, kernel, stride, padding))
+    if not isinstance(said, int):
+        raise _Wrong(
+            f"`{answer.__name__}` returned {said!r}: a step that does not fit is left out, so round down, with //."
+        )
+    if said == truth:
+        return
     setting = f"A {kernel}x{kernel} kernel with stride {stride} and padding {padding} makes {truth} of {size} pixels"
-    if said == (size + padding - kernel) // stride + 1 and padding:
-        raise _Wrong(f"{setting}, not {said}: padding goes on both sides.")
-    if said == (size + 2 * padding - kernel) / stride + 1 and said != truth:
-        raise _Wrong(f"{setting}, not {said:g}: a step that does not fit is left out, so round down.")
     if said == (size + 2 * padding - kernel) // stride:
         raise _Wrong(f"{setting}, not {said}: the first position counts too, before any step.")
-    if said != truth:
-        raise _Wrong(f"{setting}, not {said}.")
-    if not isinstance(said, int):
-        raise _Wrong(f"`{answer.__name__}` must return a whole number (use //), and returned {said!r}.")
+    if said == (size + padding - kernel) // stride + 1:
+        raise _Wrong(f"{setting}, not {said}: padding goes on both sides.")
+    raise _Wrong(f"{setting}, not {said}.")
 
 
 check_output_size = _exercise(_try_output_size, 40, "on 40 random kernels, strides, paddings and sizes")

@@ -156,8 +156,8 @@ def _reachable(mirrors: Sequence[str], problems: dict[str, str]) -> Iterator[str
 
 def _open(url: str, start: int, timeout: float = STALL) -> http.client.HTTPResponse:
     """A response whose body begins at byte `start` (or at 0, where the server cannot). Raises DownloadError."""
-    request = urllib.request.Request(url, headers={"Range": f"bytes={start}-", "User-Agent": "eva-cifar"})
-    return _network(lambda: urllib.request.urlopen(request, timeout=timeout))
+    headers = {"Range": f"bytes={start}-", "User-Agent": "eva-cifar"}
+    return _network(lambda: urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=timeout))
 
 
 def _download(url: str, file: IO[bytes], archive: Archive, slow: float) -> None:

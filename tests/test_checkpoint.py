@@ -65,15 +65,15 @@ def test_a_file_cut_short(tmp_path):
 
 def test_files_of_another_kind(tmp_path):
     torch.save(torch.zeros(3), tmp_path / "tensor.pt")
-    with pytest.raises(CheckpointError, match="not a checkpoint of format 1 .*'Tensor'"):
+    with pytest.raises(CheckpointError, match=r"not a checkpoint of format 1 .*'Tensor'"):
         load(tmp_path / "tensor.pt")
     torch.save({"format": 99}, tmp_path / "newer.pt")
-    with pytest.raises(CheckpointError, match="found 99"):
+    with pytest.raises(CheckpointError, match=r"found 99"):
         load(tmp_path / "newer.pt")
     torch.save({"format": 1, "weights": {}}, tmp_path / "partial.pt")
-    with pytest.raises(CheckpointError, match="incomplete: .*'arguments'"):
+    with pytest.raises(CheckpointError, match=r"incomplete: .*'arguments'"):
         load(tmp_path / "partial.pt")
-    with pytest.raises(FileNotFoundError, match="does not exist: train a network first"):
+    with pytest.raises(FileNotFoundError, match=r"does not exist: train a network first"):
         load(tmp_path / "missing.pt")
 
 
@@ -86,13 +86,13 @@ def test_another_network_is_refused_with_what_differs_and_left_alone():
         CheckpointError, match=r"(?s)x\.pt belongs to another network than this Net.*is not in this net"
     ):
         load_weights(net, Net(0.125, conv="standard").state_dict(), "x.pt")
-    with pytest.raises(CheckpointError, match="classifier.bias is missing"):
+    with pytest.raises(CheckpointError, match=r"classifier\.bias is missing"):
         load_weights(net, {name: value for name, value in before.items() if name != "classifier.bias"}, "x.pt")
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
 
 
 def test_arguments_of_another_version_are_named():
-    with pytest.raises(CheckpointError, match="not of a Net of this version: .*'depth'"):
+    with pytest.raises(CheckpointError, match=r"not of a Net of this version: .*'depth'"):
         restore(replace(small(), arguments={"depth": 3}))
 
 

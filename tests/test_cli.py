@@ -47,9 +47,11 @@ def test_training_does_not_need_matplotlib(image_folder, tmp_path):
         "import sys\n"
         "for name in ('matplotlib', 'ipywidgets', 'IPython', 'torchsummary'): sys.modules[name] = None\n"
         "from eva.__main__ import main\n"
-        f"sys.exit(main(['train', '--recipe', 'smoke', '--epochs', '1', '--data', {str(image_folder)!r}, '--out', 'run']))"
+        "sys.exit(main(['train', '--recipe', 'smoke', '--epochs', '1', '--data', sys.argv[1], '--out', 'run']))"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(image_folder)], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert "no curves.png: " in done.stdout
     assert (tmp_path / "run" / "report.json").exists()

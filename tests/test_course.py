@@ -26,7 +26,7 @@ def test_a_claim_that_does_not_hold(holds):
 
 @pytest.mark.parametrize("holds", [1, 0.5, "yes", None, torch.tensor([True]), np.array([True, True]), torch.tensor(1)])
 def test_a_claim_of_something_that_is_no_truth_value(holds):
-    with pytest.raises(TypeError, match="expected a bool"):
+    with pytest.raises(TypeError, match=r"expected a bool"):
         claim("x", holds)
 
 
@@ -37,7 +37,7 @@ def test_a_claim_that_needs_more_than_this_budget_never_passes(told, monkeypatch
     monkeypatch.setenv("EVA_BUDGET", "gpu")
     with pytest.raises(AssertionError):
         claim("accurate", False, needs="cpu")
-    with pytest.raises(ValueError, match="needs must be one of smoke, cpu, gpu, got 'lots'"):
+    with pytest.raises(ValueError, match=r"needs must be one of smoke, cpu, gpu, got 'lots'"):
         claim("x", True, needs="lots")
 
 
@@ -45,7 +45,7 @@ def test_the_budget_is_what_the_environment_says(monkeypatch):
     monkeypatch.setenv("EVA_BUDGET", "cpu")
     assert course.budget() == "cpu"
     monkeypatch.setenv("EVA_BUDGET", "huge")
-    with pytest.raises(ValueError, match="EVA_BUDGET must be one of .*got 'huge'"):
+    with pytest.raises(ValueError, match=r"EVA_BUDGET must be one of .*got 'huge'"):
         course.budget()
     monkeypatch.delenv("EVA_BUDGET")
     assert course.budget() == ("cpu" if course.default_device().type == "cpu" else "gpu")

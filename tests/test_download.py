@@ -190,7 +190,7 @@ def test_eva_mirror_is_asked_first_under_the_same_checks(server, tmp_path, monke
     fetch(archive(server, "503"), tmp_path / "a")
     whole(tmp_path / "a")
     monkeypatch.setenv("EVA_MIRROR", f"{base}/wrong/file.bin")
-    with pytest.raises(DownloadError, match="(?s)wrong/file.bin: wrong bytes.*503"):
+    with pytest.raises(DownloadError, match=r"(?s)wrong/file\.bin: wrong bytes.*503"):
         fetch(archive(server, "503"), tmp_path / "b")
 
 
@@ -204,7 +204,7 @@ def test_eva_mirror_can_be_a_file(tmp_path, monkeypatch):
 
 def test_too_little_space_is_said_before_anything_is_fetched(server, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 1000))
-    with pytest.raises(OSError, match="0 MB free of 3 MB.*EVA_CACHE") as caught:
+    with pytest.raises(OSError, match=r"0 MB free of 3 MB.*EVA_CACHE") as caught:
         fetch(archive(server, "good"), tmp_path)
     assert caught.value.errno == errno.ENOSPC
     assert server.log == []
@@ -227,7 +227,7 @@ def test_a_disk_that_fills_up_meanwhile(server, tmp_path, monkeypatch):
             yield Full()
 
     monkeypatch.setattr(download, "replacing", filling)
-    with pytest.raises(OSError, match="No space left on device.*free some space") as caught:
+    with pytest.raises(OSError, match=r"No space left on device.*free some space") as caught:
         fetch(archive(server, "good"), tmp_path)
     assert caught.value.errno == errno.ENOSPC
     assert list(tmp_path.iterdir()) == []

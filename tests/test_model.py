@@ -41,7 +41,7 @@ def test_the_stem_stays_at_every_width():
         assert Net(width).stem[0].weight.shape == (32, 3, 3, 3)
 
 
-@pytest.mark.parametrize(("conv", "axis"), itertools.product(("separable", "standard"), (0, 1)))
+@pytest.mark.parametrize(("conv", "axis"), list(itertools.product(("separable", "standard"), (0, 1))))
 def test_the_trunk_sees_more_than_44_pixels(conv, axis):
     """The NaN probe: poison one row, see which outputs notice. No gradients, no arithmetic of ours."""
     torch.manual_seed(0)

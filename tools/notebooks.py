@@ -1,7 +1,7 @@
 """Keep the notebooks and their outputs in step: `python tools/notebooks.py refresh [NB]` and `... badges`.
 
-refresh executes notebooks, all of them or those whose names begin with NB, at EVA_BUDGET (default: cpu), and keeps their
-outputs together with a hash of their code and the minutes that they took. The hash is of the syntax tree, so that
+refresh executes notebooks, all of them or those whose names begin with NB, at EVA_BUDGET (default: cpu), and keeps
+their outputs together with a hash of their code and the minutes that they took. The hash is of the syntax tree, so that
 prose and comments may change without a new run; a test compares it.
 badges writes each notebook's Colab link and set-up cell from the repository that pyproject.toml names.
 """
@@ -38,7 +38,7 @@ def code_hash(notebook: nbformat.NotebookNode) -> str:
 
 
 def refresh(path: Path) -> None:
-    """Execute one notebook and keep its outputs. Raises CellExecutionError, and keeps the old ones, where a cell fails."""
+    """Execute one notebook and keep its outputs. Raises CellExecutionError where a cell fails, and keeps the old ones."""
     notebook = nbformat.read(path, as_version=4)
     budget = os.environ["EVA_BUDGET"]
     began = time.perf_counter()
