@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import platform
+import shlex
 import sys
 from dataclasses import asdict, replace
 from datetime import datetime
@@ -28,6 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line. Returns the exit status: 0, 1 for an error that was explained, 130 after Ctrl-C."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     parsed = _parser().parse_args(arguments)
+    parsed.words = sys.argv[1:] if arguments is None else arguments
     try:
         return parsed.run(parsed)
     except (data.DataError, checkpoint.CheckpointError, download.DownloadError, TrainingError, UsageError) as error:
@@ -85,7 +87,9 @@ def _train(asked: argparse.Namespace) -> int:
     )
     history = fit(model, splits, recipe, device=device, seed=asked.seed, out=out, resume=asked.resume)
     if history.interrupted:
-        print(f"Stopped. Go on with: python -m eva train --resume --out {out}")
+        words = [word for word in asked.words if word != "--resume"]
+        out_named = [] if any(word.startswith("--out") for word in words) else ["--out", str(out)]
+        print(f"Stopped. Go on with: python -m eva {shlex.join([*words, *out_named, '--resume'])}")
         return 130
     _, _, test_loader = data.loaders(splits, device=device)
     tested = test(model, device, test_loader, quiet=True)

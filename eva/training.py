@@ -1,17 +1,17 @@
 """The training loop, in two sizes.
 
-`train` and `test` are one pass each over any iterable of (images, labels), for a loop that you write yourself.
-`fit` is that loop with everything around it that a run wants: a recipe, a schedule, mixed precision on a GPU,
-checkpoints to go on from, a history to plot.
+`train` and `test` are one pass each over any iterable of (images, labels), for a loop that you write yourself. `fit` is
+that loop with what a run wants: a recipe, a schedule, mixed precision on a GPU, checkpoints, a history to plot.
 """
 
 import contextlib
 import copy
 import json
 import logging
+import math
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -78,12 +78,11 @@ def train(
     device = torch.device(device)
     model.train()
     began = time.perf_counter()
-    losses: list[Tensor] = []  # on the device, until read
-    rates: list[float] = []
+    losses: list[Tensor] = []  # of the steps since the last read; they stay on the device until then
+    rates: list[float] = []  # likewise
     correct = torch.zeros((), device=device)
-    images_seen, loss_read = 0, 0.0
-    total = len(loader) if isinstance(loader, Sized) else None
-    with tqdm(loader, desc=f"epoch {epoch}", total=total, leave=False, mininterval=0.5) as progress:
+    images_seen, steps, loss_read = 0, 0, 0.0  # steps and losses that have been read
+    with tqdm(loader, desc=f"epoch {epoch}", leave=False, mininterval=0.5) as progress:
         for images, labels in progress:
             check_batch(images, labels)
             known = labels if labels.device.type == "cpu" else None  # what can be looked at without waiting for a GPU
@@ -99,17 +98,17 @@ def train(
                 after_step()
 
             losses.append(loss.detach())
-            correct += (logits.detach().argmax(1) == (labels if labels.ndim == 1 else labels.argmax(1))).sum()
+            correct += _correct(logits, labels)
             images_seen += len(images)
-            if len(losses) % READ_EVERY == 0:
-                loss_read += _read(losses[-READ_EVERY:], rates, epoch, len(losses) - READ_EVERY)
-                accuracy = correct.item() / images_seen
-                progress.set_postfix_str(f"loss {loss_read / len(losses):.3f}, accuracy {accuracy:.1%}", refresh=False)
-    if not losses:
+            if len(losses) == READ_EVERY:
+                loss_sum, right = _read(losses, rates, epoch, steps, correct)
+                loss_read, steps, losses, rates = loss_read + loss_sum, steps + READ_EVERY, [], []
+                progress.set_postfix_str(f"loss {loss_read / steps:.3f}, accuracy {right / images_seen:.1%}")
+    if not images_seen:
         raise ValueError("the loader gave no batch: is its data set empty, or smaller than a batch with drop_last?")
-    rest = len(losses) % READ_EVERY
-    loss_read += _read(losses[-rest:], rates, epoch, len(losses) - rest) if rest else 0.0
-    result = Result(loss_read / len(losses), correct.item() / images_seen, images_seen, time.perf_counter() - began)
+    loss_sum, right = _read(losses, rates, epoch, steps, correct)
+    mean_loss = (loss_read + loss_sum) / (steps + len(losses))
+    result = Result(mean_loss, right / images_seen, images_seen, time.perf_counter() - began)
     if not quiet:
         print(f"epoch {epoch}: training {result}")
     return result
@@ -136,7 +135,7 @@ def test(model: nn.Module, device: torch.device | str, loader: Batches, *, quiet
             logits = model(images)
             check_labels(known, logits.shape[1], loader)
             loss += F.cross_entropy(logits, labels, reduction="sum")
-            correct += (logits.argmax(1) == labels).sum()
+            correct += _correct(logits, labels)
             images_seen += len(images)
     finally:
         model.train(was_training)
@@ -158,17 +157,24 @@ def _step(loss: Tensor, optimizer: Optimizer, amp: Precision | None) -> None:
         amp.scaler.update()
 
 
-def _read(losses: list[Tensor], rates: list[float], epoch: int, start: int) -> float:
-    """Sum of the losses of steps start + 1 and following. Raises TrainingError where one of them is not finite."""
-    values = torch.stack(losses).float().cpu()
-    bad = (~values.isfinite()).nonzero()
-    if len(bad):
-        step = start + int(bad[0])
-        raise TrainingError(
-            f"the loss became {values[int(bad[0])].item()} at step {step + 1} of epoch {epoch}, "
-            f"at a learning rate of {rates[step]:.4g}: try a lower one, a third for a start"
-        )
-    return float(values.sum())
+def _correct(logits: Tensor, labels: Tensor) -> Tensor:
+    """How many images the network is right about; of a mixed label, its larger part counts."""
+    return (logits.detach().argmax(1) == (labels if labels.ndim == 1 else labels.argmax(1))).sum()
+
+
+def _read(losses: list[Tensor], rates: list[float], epoch: int, steps: int, correct: Tensor) -> tuple[float, float]:
+    """Sum of `losses`, which came after `steps` others, and the value of `correct`: one wait for the device.
+
+    Raises TrainingError where a loss is not finite.
+    """
+    *values, right = torch.stack([*(loss.float() for loss in losses), correct]).tolist()
+    for index, value in enumerate(values):
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"the loss became {value} at step {steps + index + 1} of epoch {epoch}, "
+                f"at a learning rate of {rates[index]:.4g}: try a lower one, a third for a start"
+            )
+    return sum(values), right
 
 
 @dataclass
@@ -215,42 +221,17 @@ def fit(
             raise ValueError("resume=True needs `out`, the folder of the run to go on with")
         history.rows = run.resume(Path(out), seed)
 
-    for epoch in range(len(history.rows), recipe.epochs):
-        train_loader.epoch, train_loader.size = epoch, recipe.size(epoch)
-        good = copy.deepcopy(run.state())
-        try:
-            with _random_state(1_000_003 * seed + epoch, device):
-                trained = train(model, device, train_loader, run.optimizer, epoch + 1, loss_fn=recipe.loss,
-                                after_step=run.after_step, amp=run.amp, quiet=True)  # fmt: skip
-            validated = test(run.best_model, device, validation_loader, quiet=True)
-        except KeyboardInterrupt:
-            log.warning("interrupted in epoch %d: kept the %d epochs before it", epoch + 1, epoch)
-            history.interrupted = True
-            break
-        except TrainingError:
-            run.load_state(good)
-            raise
-        history.rows.append(
-            {
-                "epoch": epoch + 1,
-                "size": recipe.size(epoch),
-                "learning_rate": run.optimizer.param_groups[0]["lr"],
-                "train_loss": trained.loss,
-                "train_accuracy": trained.accuracy,
-                "validation_loss": validated.loss,
-                "validation_accuracy": validated.accuracy,
-                "seconds": trained.seconds,
-            }
-        )
-        print(
-            f"epoch {epoch + 1:2d} of {recipe.epochs}: "
-            f"training loss {trained.loss:.3f}, accuracy {trained.accuracy:.1%}; "
-            f"validation loss {validated.loss:.3f}, accuracy {validated.accuracy:.1%}; {trained.seconds:.1f} s"
-        )
-        if out is not None:
-            run.save(Path(out), splits, history.rows, seed)
-        if on_epoch is not None:
-            on_epoch(history.rows)
+    try:
+        for epoch in range(len(history.rows), recipe.epochs):
+            train_loader.epoch, train_loader.size = epoch, recipe.size(epoch)
+            history.rows.append(run.epoch(epoch, train_loader, validation_loader, seed))
+            if out is not None:
+                run.save(Path(out), splits, history.rows, seed)
+            if on_epoch is not None:
+                on_epoch(history.rows)
+    except KeyboardInterrupt:
+        log.warning("interrupted: the model stays as it is now, the history has %d whole epochs", len(history.rows))
+        history.interrupted = True
     if run.averaged is not None:
         model.load_state_dict(run.best_model.state_dict())
     return history
@@ -273,7 +254,34 @@ class _Run:
         """The model to use: the average of its weights over the last steps, where there is one."""
         return self.model if self.averaged is None else self.averaged.module
 
-    def after_step(self) -> None:
+    def epoch(self, epoch: int, train_loader: Batches, validation_loader: Batches, seed: int) -> dict[str, Any]:
+        """One pass of training and one of validation. Returns the epoch's row; after a NaN, puts the model back."""
+        good = copy.deepcopy(self.state())
+        try:
+            with _random_state(1_000_003 * seed + epoch, self.device):
+                trained = train(self.model, self.device, train_loader, self.optimizer, epoch + 1, quiet=True,
+                                loss_fn=self.recipe.loss, after_step=self._after_step, amp=self.amp)  # fmt: skip
+        except TrainingError:
+            self.load_state(good)
+            raise
+        validated = test(self.best_model, self.device, validation_loader, quiet=True)
+        print(
+            f"epoch {epoch + 1:2d} of {self.recipe.epochs}: "
+            f"training loss {trained.loss:.3f}, accuracy {trained.accuracy:.1%}; "
+            f"validation loss {validated.loss:.3f}, accuracy {validated.accuracy:.1%}; {trained.seconds:.1f} s"
+        )
+        return {
+            "epoch": epoch + 1,
+            "size": self.recipe.size(epoch),
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "train_loss": trained.loss,
+            "train_accuracy": trained.accuracy,
+            "validation_loss": validated.loss,
+            "validation_accuracy": validated.accuracy,
+            "seconds": trained.seconds,
+        }
+
+    def _after_step(self) -> None:
         self.scheduler.step()
         if self.averaged is not None:
             self.averaged.update_parameters(self.model)
@@ -298,8 +306,7 @@ class _Run:
 
     def save(self, out: Path, splits: Splits, rows: list[dict[str, Any]], seed: int) -> None:
         mean, std = splits.normalisation
-        training = {"state": self.state(), "rows": rows, "recipe": self._settings(seed)}
-        saved = checkpoint.Checkpoint(
+        file = checkpoint.Checkpoint(
             arguments=getattr(self.model, "arguments", {}),
             weights=self.best_model.state_dict(),
             classes=list(splits.classes),
@@ -307,9 +314,9 @@ class _Run:
             std=std.tolist(),
             data=splits.name,
             results={"validation_accuracy": rows[-1]["validation_accuracy"]},
-            training=training,
+            training={"state": self.state(), "rows": rows, "recipe": self._settings(seed)},
         )
-        checkpoint.save(saved, out / MODEL_FILE)
+        checkpoint.save(file, out / MODEL_FILE)
         with replacing(out / METRICS_FILE, "w") as file:
             file.writelines(json.dumps(row) + "\n" for row in rows)
 

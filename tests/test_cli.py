@@ -71,7 +71,7 @@ def test_ctrl_c_says_how_to_go_on(image_folder, capsys, monkeypatch):
 
     monkeypatch.setattr("eva.training.train", interrupted)
     assert main(["train", "--recipe", "smoke", "--data", str(image_folder), "--out", "run"]) == 130
-    assert "--resume --out run" in capsys.readouterr().out
+    assert f"eva train --recipe smoke --data {image_folder} --out run --resume" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def code_hash(notebook: nbformat.NotebookNode) -> str:
 
 
 def refresh(path: Path) -> None:
-    """Execute one notebook and keep its outputs. Raises CellExecutionError where a cell fails, and keeps the old ones."""
+    """Execute one notebook and keep its outputs. Raises CellExecutionError where a cell fails; the old ones stay."""
     notebook = nbformat.read(path, as_version=4)
     budget = os.environ["EVA_BUDGET"]
     began = time.perf_counter()
