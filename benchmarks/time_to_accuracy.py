@@ -8,12 +8,13 @@ PyTorch's default memory layout, SGD 0.01 with momentum 0.9 and no schedule, bat
 RandomHorizontalFlip from torchvision in a DataLoader with two workers. It runs with the first seed only, and is given
 up after `--minutes` of training. The test split is measured once a run of ours, at the end.
 
-Writes results/time_to_accuracy.json and, from it, results/time_to_accuracy.md.
+Writes results/time_to_accuracy.json and, from it, results/time_to_accuracy.md and the table in README.md; with --table
+only the latter two, from the former as it is.
 """
 
 import argparse
 import json
-import platform
+import re
 import statistics
 from datetime import date
 from pathlib import Path
@@ -23,13 +24,16 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from eva.data import BatchLoader, Split, Splits, load, loaders
+from eva.device import hardware
 from eva.files import replacing
 from eva.measure import count_macs, count_parameters
 from eva.model import Net
 from eva.recipes import RECIPES
 from eva.training import fit, test, train
 
-RESULTS = Path(__file__).parent.parent / "results"
+ROOT = Path(__file__).parent.parent
+REPORT, README = ROOT / "results" / "time_to_accuracy.json", ROOT / "README.md"
+TABLE = re.compile("<!--time-to-accuracy-->.*?<!--/time-to-accuracy-->", re.DOTALL)
 TARGETS = (0.70, 0.80)
 
 
@@ -114,14 +118,14 @@ def table(report: dict) -> str:
     theirs = [run for run in report["runs"] if "test_accuracy" not in run]
     accuracies = [run["test_accuracy"] for run in mine]
     spread = f", standard deviation {statistics.stdev(accuracies):.2%}" if len(accuracies) > 1 else ""
-    lines += ["", f"Mean test accuracy of {len(mine)} seeds: {statistics.mean(accuracies):.2%}{spread}."]
+    lines += ["", f"- Mean test accuracy of {len(mine)} seeds: {statistics.mean(accuracies):.2%}{spread}."]
     for target in TARGETS:
         times = [seconds_to(target, run) for run in mine]
         if theirs and all(times):
             other = seconds_to(target, theirs[0])
             ratio = (other or theirs[0]["passed"][-1][0]) / statistics.median(times)
             lines.append(
-                f"To {target:.0%}: {'' if other else 'more than '}{ratio:.1f} times as fast (median of seeds)."
+                f"- To {target:.0%}: {'' if other else 'more than '}{ratio:.1f} times as fast (median of seeds)."
             )
     return "\n".join(lines) + "\n"
 
@@ -130,7 +134,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--minutes", type=float, default=40, help="after which the course's style is given up")
+    parser.add_argument("--table", action="store_true", help="measure nothing; write the tables anew")
     asked = parser.parse_args()
+    if asked.table:
+        write_tables(json.loads(REPORT.read_text()))
+        return
     device = torch.device("cpu")
     splits = load()
     net = Net(width=RECIPES["cpu"].width, classes=len(splits.classes))
@@ -138,28 +146,31 @@ def main() -> None:
         "data": splits.name,
         "validation": len(splits.validation),
         "network": f"Net(width={RECIPES['cpu'].width}), {count_parameters(net):,} parameters, {count_macs(net):,} MACs",
-        "hardware": f"{processor()}, {torch.get_num_threads()} threads",
+        "hardware": hardware(device),
         "torch": torch.__version__,
         "date": date.today().isoformat(),
         "runs": [ours(splits, seed, device) for seed in range(asked.seeds)],
     }
     report["runs"].append(courses_own(splits, 0, device, asked.minutes))
-    with replacing(RESULTS / "time_to_accuracy.json", "w") as file:
+    with replacing(REPORT, "w") as file:
         json.dump(report, file, indent=1)
-    with replacing(RESULTS / "time_to_accuracy.md", "w") as file:
-        file.write(table(report))
-    print(table(report))
+    write_tables(report)
 
 
-def processor() -> str:
-    """The processor's name, with what tells its speed apart on Linux."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    fields = dict(line.split("\t: ", 1) for line in lines if "\t: " in line)
-    name, flags = fields.get("model name", platform.machine()), fields.get("flags", "").split()
-    return f"{name} ({'AVX-512' if 'avx512f' in flags else 'AVX2' if 'avx2' in flags else 'no AVX2'})"
+def write_tables(report: dict) -> None:
+    """Write what people read: the page in results/, and its table into README.md."""
+    page = table(report)
+    print(page)
+    with replacing(REPORT.with_suffix(".md"), "w") as file:
+        file.write(page)
+    readme = README.read_text()
+    with replacing(README, "w") as file:
+        file.write(TABLE.sub(lambda _: marked(report), readme))
+
+
+def marked(report: dict) -> str:
+    """The page without its title, between the marks that README.md has."""
+    return f"<!--time-to-accuracy-->\n{table(report).split(chr(10), 2)[2]}<!--/time-to-accuracy-->"
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ import importlib.metadata
 import json
 import logging
 import os
-import platform
 import shlex
 import sys
 from dataclasses import asdict, replace
@@ -15,7 +14,7 @@ from pathlib import Path
 import torch
 
 from eva import checkpoint, data, download, image_folder
-from eva.device import default_device
+from eva.device import default_device, hardware
 from eva.files import replacing
 from eva.measure import count_macs, count_parameters
 from eva.model import Net, pretrained, pretrained_card, restore
@@ -103,7 +102,7 @@ def _train(asked: argparse.Namespace) -> int:
         "seconds": round(history.seconds, 3),
         "validation_accuracy": history.rows[-1]["validation_accuracy"],
         "test_accuracy": tested.accuracy,
-        "device": _device_name(device),
+        "device": hardware(device),
         "versions": {package: importlib.metadata.version(package) for package in ("torch", "torchvision", "numpy")},
         "recipe": {"name": name, **asdict(recipe)},
     }
@@ -167,12 +166,6 @@ def _device(asked: str | None) -> torch.device:
         reason = str(error).splitlines()[0]
         raise UsageError(f"--device {asked} cannot be used here ({reason}): leave it out, or name cpu") from error
     return device
-
-
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{platform.machine()} {device.type}, {torch.get_num_threads()} threads"
 
 
 def _run_folder(out: Path | None, resume: bool) -> Path:

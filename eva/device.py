@@ -1,6 +1,8 @@
 """Which device to train on, and in which precision there."""
 
+import platform
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -27,3 +29,15 @@ def default_device() -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def hardware(device: torch.device) -> str:
+    """What a measurement on `device` must name: the GPU, or the processor, its vector instructions and the threads."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    name = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():  # Linux, where the standard library knows no name
+        models = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        name = models[0] if models else name
+    return f"{name}, {torch.backends.cpu.get_cpu_capability()}, {device.type}, {torch.get_num_threads()} threads"

@@ -27,7 +27,7 @@ from eva.files import replacing
 log = logging.getLogger(__name__)
 
 ANSWER_WITHIN = 8.0  # seconds that all mirrors together have for their first byte: without a network, this is the wait
-STALL = 10.0  # seconds without a byte after which a connection counts as cut
+STALL = 10.0  # seconds without a byte, after which the next mirror is tried too
 SLOW = 200_000  # bytes a second, below which the next mirror is tried ...
 PATIENCE = 10.0  # ... once the average over this many seconds is known
 TRIES = 5  # how often one mirror's cut connection is taken up again
@@ -35,6 +35,10 @@ TRIES = 5  # how often one mirror's cut connection is taken up again
 
 class DownloadError(RuntimeError):
     """No mirror gave the file. The message lists each one with what was wrong."""
+
+
+class _Stalled(DownloadError):
+    """No byte for STALL seconds."""
 
 
 class _Slow(Exception):
@@ -154,7 +158,7 @@ def _reachable(mirrors: Sequence[str], problems: dict[str, str]) -> Iterator[str
             yield url
 
 
-def _open(url: str, start: int, timeout: float = STALL) -> http.client.HTTPResponse:
+def _open(url: str, start: int, timeout: float) -> http.client.HTTPResponse:
     """A response whose body begins at byte `start` (or at 0, where the server cannot). Raises DownloadError."""
     headers = {"Range": f"bytes={start}-", "User-Agent": "eva-cifar"}
     return _network(lambda: urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=timeout))
@@ -166,11 +170,15 @@ def _download(url: str, file: IO[bytes], archive: Archive, slow: float) -> None:
     with tqdm(total=archive.size, unit="B", unit_scale=True, desc=archive.name, leave=False) as progress:
         for _ in range(TRIES):
             try:
-                with _open(url, start=received) as response:
+                with _open(url, start=received, timeout=STALL) as response:
                     if received and response.status != 206:  # this server always starts over
                         received = file.seek(0)
                         file.truncate()
                     received = _receive(response, file, archive, slow, received, progress)
+            except _Stalled as error:
+                if slow > 0:
+                    raise _Slow(0.0) from error
+                log.info("%s after %d bytes: %s", url, file.tell(), error)
             except DownloadError as error:
                 if received == 0 and file.tell() == 0:
                     raise
@@ -212,6 +220,8 @@ def _network(action: Callable):  # type: ignore[no-untyped-def]
         return action()
     except urllib.error.HTTPError as error:  # 404, 503, a circle of redirects
         raise DownloadError(f"HTTP {error.code}: {' '.join(str(error.reason).split())}") from error
+    except TimeoutError as error:
+        raise _Stalled(f"no byte for {STALL:.0f} s") from error
     except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: not a URL
         raise DownloadError(f"{type(error).__name__}: {error}") from error
 

@@ -92,7 +92,7 @@ def hurry(monkeypatch):
     """The same rules with smaller numbers, so that the tests do not wait as long as a learner might."""
     monkeypatch.setattr(download, "PATIENCE", 0.2)
     monkeypatch.setattr(download, "SLOW", 10_000_000)
-    monkeypatch.setattr(download, "STALL", 0.5)
+    monkeypatch.setattr(download, "STALL", 0.2)
     monkeypatch.setattr(download, "ANSWER_WITHIN", 1.0)
 
 
@@ -125,6 +125,12 @@ def test_a_slow_mirror_is_left_for_the_next(server, tmp_path, caplog):
     fetch(archive(server, "slow", "good"), tmp_path)
     whole(tmp_path)
     assert "trying the next mirror" in caplog.text
+
+
+def test_a_mirror_that_stalls_is_left_after_one_wait(server, tmp_path):
+    fetch(archive(server, "stalls", "good"), tmp_path)
+    whole(tmp_path)
+    assert [manner for manner, _ in server.log].count("stalls") == 2, "the question whether it is there, and one try"
 
 
 def test_where_all_are_slow_the_fastest_goes_on_to_the_end(server, tmp_path):

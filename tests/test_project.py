@@ -1,5 +1,6 @@
 """README, environment.yml, pyproject.toml, Makefile and the workflow say the same things."""
 
+import json
 import re
 import subprocess
 import sys
@@ -8,6 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 from rattler import MatchSpec
+
+from benchmarks import time_to_accuracy
 
 ROOT = Path(__file__).parent.parent
 PYPROJECT = (ROOT / "pyproject.toml").read_text()
@@ -51,8 +54,10 @@ def test_the_workflow_fits_its_schema():
 def test_readme_and_workflow_call_targets_that_exist():
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for file in ("README.md", "CONTRIBUTING.md", ".ci/run", ".github/workflows/ci.yml"):
-        called = re.findall(r"\bmake (?:--no-print-directory )?([a-z]+)\b", (ROOT / file).read_text())
-        assert set(called) <= targets, file
+        called = re.findall(
+            r"^`?make (?:--no-print-directory )?([a-z]+)|`make ([a-z]+)", (ROOT / file).read_text(), re.M
+        )
+        assert {name for pair in called for name in pair if name} <= targets, file
     readme = (ROOT / "README.md").read_text()
     for needed in ("make train", "make test", "make lab", "python3-venv", "--nbmake notebooks"):
         assert needed in readme
@@ -83,3 +88,9 @@ def test_imports_point_one_way():
         [Path(sys.executable).parent / "lint-imports"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout
+
+
+def test_the_tables_of_time_to_accuracy_are_of_what_was_measured():
+    report = json.loads(time_to_accuracy.REPORT.read_text())
+    assert time_to_accuracy.REPORT.with_suffix(".md").read_text() == time_to_accuracy.table(report)
+    assert time_to_accuracy.marked(report) in (ROOT / "README.md").read_text(), "benchmarks/time_to_accuracy.py --table"
