@@ -34,6 +34,6 @@ badges: $(READY)
 
 # pip takes an installed torch as it is: put the CPU-only build there first to save 5 GB (README.md).
 $(READY): pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[notebooks,dev]'
 	touch $@

@@ -1,7 +1,6 @@
 """The command line: `python -m eva train`, `predict` and `data`. Each has --help."""
 
 import argparse
-import importlib.metadata
 import json
 import logging
 import os
@@ -11,7 +10,9 @@ from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 
+import numpy
 import torch
+import torchvision
 
 from eva import checkpoint, data, download, image_folder
 from eva.device import default_device, hardware
@@ -30,7 +31,11 @@ def main(arguments: list[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     parsed.words = sys.argv[1:] if arguments is None else arguments
     try:
+        _default_recipe(None)  # a misspelt EVA_BUDGET would otherwise be a silent download
         return parsed.run(parsed)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
     except (data.DataError, checkpoint.CheckpointError, download.DownloadError, TrainingError, UsageError) as error:
         print(f"error: {error}", file=sys.stderr)
     except OSError as error:  # a file that is missing or cannot be written
@@ -70,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _train(asked: argparse.Namespace) -> int:
     device = _device(asked.device)
-    name = asked.recipe or default_recipe(device)
+    name = asked.recipe or _default_recipe(device)
     recipe = RECIPES[name]
     if asked.epochs is not None:
         if asked.epochs < 1:
@@ -85,6 +90,9 @@ def _train(asked: argparse.Namespace) -> int:
         f"({len(splits.train):,} training images), {device}, recipe {name!r}, {recipe.epochs} epochs"
     )
     history = fit(model, splits, recipe, device=device, seed=asked.seed, out=out, resume=asked.resume)
+    if history.interrupted and not history.rows:
+        print("Stopped before the first epoch was done: there is nothing to go on from.")
+        return 130
     if history.interrupted:
         words = [word for word in asked.words if word != "--resume"]
         out_named = [] if any(word.startswith("--out") for word in words) else ["--out", str(out)]
@@ -103,7 +111,7 @@ def _train(asked: argparse.Namespace) -> int:
         "validation_accuracy": history.rows[-1]["validation_accuracy"],
         "test_accuracy": tested.accuracy,
         "device": hardware(device),
-        "versions": {package: importlib.metadata.version(package) for package in ("torch", "torchvision", "numpy")},
+        "versions": {package.__name__: str(package.__version__) for package in (torch, torchvision, numpy)},
         "recipe": {"name": name, **asdict(recipe)},
     }
     _finish(out, report, history)
@@ -154,6 +162,13 @@ def _data(asked: argparse.Namespace) -> int:
         data.export_jpeg(splits, asked.jpeg)
         print(f"written as JPEGs to {asked.jpeg}: use it with EVA_DATA={asked.jpeg}")
     return 0
+
+
+def _default_recipe(device: torch.device | None) -> str:
+    try:
+        return default_recipe(device or default_device())
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 def _device(asked: str | None) -> torch.device:

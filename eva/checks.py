@@ -15,9 +15,11 @@ def check_batch(images: Tensor, labels: Tensor) -> None:
         )
     if not images.is_floating_point():
         raise ValueError(f"images must be normalised floats, got {images.dtype}: eva.data.loaders does that")
+    if images.dtype == torch.float64:
+        raise ValueError("images must be float32, got float64, which numpy makes: use images.float()")
     if len(labels) != len(images):
         raise ValueError(f"there are {len(images)} images and {len(labels)} labels in one batch: they must go in pairs")
-    if labels.dtype != torch.int64 and not (labels.ndim == 2 and labels.is_floating_point()):
+    if not (labels.dtype == torch.int64 and labels.ndim == 1) and not (labels.is_floating_point() and labels.ndim == 2):
         raise ValueError(f"labels must be int64 (N,) or float (N, classes), got {labels.dtype} {tuple(labels.shape)}")
 
 

@@ -9,8 +9,9 @@ trains, and whole batches are augmented and normalised at once. No worker proces
 
 import logging
 import os
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from torchvision.datasets import CIFAR10
 from torchvision.datasets.utils import extract_archive
 
 from eva import augment, download, image_folder, shapes
+from eva.device import memory_format
 from eva.image_folder import SIZE, DataError
 
 log = logging.getLogger(__name__)
@@ -33,10 +35,14 @@ Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 
 @dataclass(frozen=True)
 class Split:
-    """images: uint8 (N, 3, 32, 32); labels: int64 (N,), each from 0 to the number of classes less one."""
+    """images: uint8 (N, 3, 32, 32); labels: int64 (N,), each from 0 to the number of classes less one.
+
+    indices: int64 (N,), where each image stood in the training or test images that it came from.
+    """
 
     images: Tensor
     labels: Tensor
+    indices: Tensor
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -47,10 +53,17 @@ class Split:
             raise DataError(f"images must be uint8 (N, 3, {SIZE}, {SIZE}), got {images.dtype} {tuple(images.shape)}")
         if labels.dtype != torch.int64 or labels.shape != (len(images),):
             raise DataError(f"labels must be int64 ({len(images)},), got {labels.dtype} {tuple(labels.shape)}")
+        if self.indices.shape != labels.shape:
+            raise DataError(f"indices must be ({len(images)},), got {tuple(self.indices.shape)}")
+
+    @classmethod
+    def numbered(cls, images: Tensor, labels: Tensor) -> "Split":
+        """A split of images that are all there is: their indices count from 0."""
+        return cls(images, labels, torch.arange(len(labels)))
 
     def take(self, chosen: Tensor | slice) -> "Split":
         """The images and labels at `chosen`, as a split of its own."""
-        return Split(self.images[chosen], self.labels[chosen])
+        return Split(self.images[chosen], self.labels[chosen], self.indices[chosen])
 
 
 @dataclass(frozen=True)
@@ -140,10 +153,11 @@ class BatchLoader:
             yield self._prepared(images), labels
 
     def _prepared(self, images: Tensor) -> Tensor:
-        images = images.to(torch.float32, memory_format=torch.channels_last)
+        images = images.to(torch.float32, memory_format=memory_format(self.device))
         images = images.sub_(self.mean).div_(self.std)
+        mps = self.device.type == "mps"  # which cannot antialias in every version of torch
         if self.size is not None and self.size != images.shape[-1]:
-            images = F.interpolate(images, size=(self.size, self.size), mode="bilinear", antialias=True)
+            images = F.interpolate(images, size=(self.size, self.size), mode="bilinear", antialias=not mps)
         return images
 
 
@@ -178,7 +192,8 @@ def load(folder: str | os.PathLike[str] | None = None) -> Splits:
     images are made RGB and 32x32 where they are not); the cache (`EVA_CACHE`, by default ~/.cache/eva); a verified
     download, except at EVA_BUDGET=smoke; Shapes-10. A tenth of each class's training images is held out for
     validation, the same ones each time.
-    Raises DataError where the folder that was named is missing or damaged: then nothing else stands in for it.
+    Raises DataError where the folder that was named is missing or damaged: then nothing else stands in for it. Raises
+    OSError where there is a network, but the cache cannot hold the download.
     """
     chosen = folder or os.environ.get("EVA_DATA")
     if chosen:
@@ -205,22 +220,18 @@ def cache_folder() -> Path:
 def export_jpeg(splits: Splits, folder: str | os.PathLike[str]) -> None:
     """Write every image to `folder`/{train,test}/<class>/<index>.jpg (quality 75, 4:2:0), validation under train.
 
-    `load` reads the folder back, through the same losses as our reference runs had.
+    The indices are the original ones, so that `load` reads back the same splits: of CIFAR-10, the very images that our
+    figures were measured on, after the same losses.
     Raises FileExistsError where `folder` holds anything: mixing two data sets would go unnoticed.
     """
-    training = Split(
-        torch.cat([splits.train.images, splits.validation.images]),
-        torch.cat([splits.train.labels, splits.validation.labels]),
-    )
-    parts = {"train": training, "test": splits.test}
-    image_folder.write(
-        Path(folder), splits.classes, {part: (split.images, split.labels) for part, split in parts.items()}
-    )
+    kept, held_out, test = (astuple(split) for split in (splits.train, splits.validation, splits.test))
+    training = (torch.cat([kept[0], held_out[0]]), torch.cat([kept[1], held_out[1]]), torch.cat([kept[2], held_out[2]]))
+    image_folder.write(Path(folder), splits.classes, {"train": training, "test": test})
 
 
 def _shapes(why: str) -> Splits:
     log.warning("*** CIFAR-10 is not here: this runs on Shapes-10, rendered images, instead. *** %s", why)
-    train, test = (Split(*shapes.render(count, seed)) for count, seed in ((10_000, 0), (2_000, 1)))
+    train, test = (Split.numbered(*shapes.render(count, seed)) for count, seed in ((10_000, 0), (2_000, 1)))
     return _assembled("Shapes-10", "built in", shapes.CLASSES, train, test)
 
 
@@ -251,8 +262,9 @@ def _from_folder(folder: Path) -> Splits:
     tensors, classes = image_folder.read(folder, cache_folder())
     name = f"{folder.resolve().name} (image folder)"
     if (classes, len(tensors["train"][1]), len(tensors["test"][1])) == (CIFAR10_CLASSES, 50_000, 10_000):
-        name = "CIFAR-10 (JPEG copy)"
-    return _assembled(name, str(folder), classes, *(Split(*tensors[part]) for part in image_folder.PARTS))
+        jpeg = next((folder / "test" / classes[0]).glob("*.jp*g"), None)
+        name = "CIFAR-10 (JPEG copy)" if jpeg else "CIFAR-10 (image folder)"
+    return _assembled(name, str(folder), classes, *(Split.numbered(*tensors[part]) for part in image_folder.PARTS))
 
 
 def _from_batches(root: Path) -> Splits:
@@ -264,20 +276,23 @@ def _from_batches(root: Path) -> Splits:
         except RuntimeError as error:
             raise DataError(
                 f"{root / CIFAR10.base_folder} is incomplete or its checksums are not CIFAR-10's, so it was not read: "
-                "remove it, and it will be downloaded again"
+                + (
+                    "remove it to have it downloaded again"
+                    if root == cache_folder()
+                    else "replace it with the original"
+                )
             ) from error
         images = torch.from_numpy(found.data).permute(0, 3, 1, 2).contiguous()
-        parts.append(Split(images, torch.tensor(found.targets)))
+        parts.append(Split.numbered(images, torch.tensor(found.targets)))
     return _assembled("CIFAR-10", str(root), found.classes, *parts)
 
 
 def _unpack(archive: Path, cache: Path) -> None:
     """Unpack beside the cache's own folder and rename, so that a half-unpacked archive is never taken for a whole."""
-    temporary = cache / f".unpacking-{os.getpid()}"
-    extract_archive(str(archive), str(temporary))
-    try:
-        (temporary / CIFAR10.base_folder).rename(cache / CIFAR10.base_folder)
-        temporary.rmdir()
-    except OSError:  # another process was first
-        if not (cache / CIFAR10.base_folder).is_dir():
-            raise
+    with tempfile.TemporaryDirectory(dir=cache, prefix=".unpacking-") as temporary:
+        extract_archive(str(archive), temporary)
+        try:
+            (Path(temporary) / CIFAR10.base_folder).rename(cache / CIFAR10.base_folder)
+        except OSError:
+            if not (cache / CIFAR10.base_folder).is_dir():  # else another process was first, with the same files
+                raise

@@ -1,6 +1,8 @@
-"""Which device to train on, and in which precision there."""
+"""Which device to train on, and what is particular to it."""
 
+import contextlib
 import platform
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +21,9 @@ def mixed_precision(device: torch.device | str) -> Precision | None:
     """bfloat16 on a CUDA device made for it, float16 on an older one, None (stay with float32) anywhere else."""
     if torch.device(device).type != "cuda":
         return None
-    # Without the argument, a T4 says yes through emulation, which is slow.
-    dtype = torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    with torch.cuda.device(device):
+        # Without the argument, a T4 says yes through emulation, which is slow.
+        dtype = torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     return Precision(dtype, torch.amp.GradScaler("cuda", enabled=dtype is torch.float16))
 
 
@@ -29,6 +32,19 @@ def default_device() -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def memory_format(device: torch.device) -> torch.memory_format:
+    """Channels last, which convolutions are faster in, but for MPS, where batch norm's backward pass fails in it."""
+    return torch.contiguous_format if device.type == "mps" else torch.channels_last
+
+
+@contextlib.contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed torch for a while, then put its random state back."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
 
 
 def hardware(device: torch.device) -> str:

@@ -8,19 +8,21 @@ slow that a class of thirty would wait an hour. Hence this file, on the standard
 import errno
 import hashlib
 import http.client
+import itertools
 import logging
 import os
 import shutil
 import threading
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from eva.files import replacing
 
@@ -37,8 +39,12 @@ class DownloadError(RuntimeError):
     """No mirror gave the file. The message lists each one with what was wrong."""
 
 
-class _Stalled(DownloadError):
-    """No byte for STALL seconds."""
+class _NoMirror(Exception):
+    """All of them were tried."""
+
+
+class _Broken(Exception):
+    """A connection that had begun was cut, or fell silent."""
 
 
 class _Slow(Exception):
@@ -71,45 +77,72 @@ def fetch(archive: Archive, folder: Path) -> Path:
     """Return the path of `archive` in `folder`, downloading it where it is not there yet.
 
     `EVA_MIRROR` (a URL of the file, or of the folder it lies in) is asked before the archive's own mirrors, under the
-    same checks. A mirror slower than 200 kB/s over 10 s is left for the next; where all are, the fastest goes on to the
-    end. Two processes may fetch at once: each writes its own temporary file, and the last to finish wins.
-    Raises DownloadError where no mirror gives the file, and OSError where `folder` cannot hold it.
+    same checks. A mirror slower than 200 kB/s over 10 s is left for the next one, which goes on from there; where all
+    are, the fastest goes on to the end. Two processes may fetch at once: each writes its own temporary file, and the
+    last to finish wins. Raises DownloadError where no mirror gives the file, and OSError where `folder` cannot hold it.
     """
     target = folder / archive.name
     if target.exists():
         with target.open("rb") as file:
             if sha256(file) == archive.sha256:
                 return target
-    _make_room(folder, archive)
     problems: dict[str, str] = {}
-    speeds: dict[str, float] = {}
-
-    def attempt(url: str, slow: float) -> bool:
-        try:
+    reachable = _reachable(_mirrors(archive), problems)
+    first = next(reachable, None)
+    try:
+        if first is not None:
+            _make_room(folder, archive)
             with replacing(target, "w+b") as file:
-                _download(url, file, archive, slow)
-        except _Slow as error:
-            speeds[url] = error.args[0]
-            log.warning("%s gives %.0f kB/s: trying the next mirror", url, speeds[url] / 1000)
-        except DownloadError as error:
-            problems[url] = str(error)
-            log.warning("%s: %s", url, error)
-        except OSError as error:  # the mirrors' own troubles have become DownloadErrors by now: this is the disk's
-            raise _explained(error, folder, archive) from error
-        else:
-            return True
-        return False
-
-    if any(attempt(url, SLOW) for url in _reachable(_mirrors(archive), problems)):
-        return target
-    by_speed = sorted(speeds, key=lambda url: speeds[url], reverse=True)
-    if any(attempt(url, slow=0) for url in by_speed):
-        return target
+                _fill(file, archive, itertools.chain([first], reachable), problems)
+            return target
+    except _NoMirror:
+        pass
+    except OSError as error:  # the mirrors' own troubles are DownloadErrors: this is the disk's
+        raise OSError(
+            error.errno,
+            f"{archive.name} cannot be kept in {folder} ({error.strerror or error}): "
+            "free some space or make the folder writable, or name another one in EVA_CACHE",
+        ) from error
     raise DownloadError(
         f"No mirror gave {archive.name}:\n"
         + "\n".join(f"  {url}: {problem}" for url, problem in problems.items())
         + "\nCheck the network, or name another place for the file in EVA_MIRROR (a URL; file:///... works too)."
     )
+
+
+def _fill(file: IO[bytes], archive: Archive, mirrors: Iterable[str], problems: dict[str, str]) -> None:
+    """Download the archive into `file` from one of `mirrors`, or from several in turn. Raises _NoMirror.
+
+    All of them hold the same bytes, so that each can go on where the one before it stopped.
+    """
+    speeds: dict[str, float] = {}
+
+    def attempt(url: str, slow: float) -> bool:
+        alone = file.seek(0, os.SEEK_END) == 0
+        try:
+            _download(url, file, archive, slow)
+        except _Slow as error:
+            speeds[url] = error.args[0]
+            log.warning("%s gives %.0f kB/s: trying the next mirror", url, speeds[url] / 1000)
+            return False
+        except DownloadError as error:
+            problems[url] = str(error)
+            log.warning("%s: %s", url, error)
+            return False
+        digest = sha256(file)
+        if digest == archive.sha256:
+            return True
+        file.truncate(0)
+        if not alone:  # the wrong bytes may be another mirror's
+            return attempt(url, slow)
+        problems[url] = f"wrong bytes: sha256 {digest[:12]}..., not {archive.sha256[:12]}..."
+        log.warning("%s: %s", url, problems[url])
+        return False
+
+    if any(attempt(url, SLOW) for url in mirrors):
+        return
+    if not any(attempt(url, slow=0) for url in sorted(speeds, key=lambda url: speeds[url], reverse=True)):
+        raise _NoMirror
 
 
 def sha256(file: IO[bytes]) -> str:
@@ -125,7 +158,7 @@ def _mirrors(archive: Archive) -> list[str]:
     extra = os.environ.get("EVA_MIRROR")
     if not extra:
         return list(archive.mirrors)
-    if not extra.endswith(archive.name):
+    if not urllib.parse.urlparse(extra).path.endswith(archive.name):
         extra = extra.rstrip("/") + "/" + archive.name
     return [extra, *archive.mirrors]
 
@@ -165,81 +198,57 @@ def _open(url: str, start: int, timeout: float) -> http.client.HTTPResponse:
 
 
 def _download(url: str, file: IO[bytes], archive: Archive, slow: float) -> None:
-    """Write the archive into `file`. Raises _Slow, DownloadError (this mirror's fault) or OSError (the disk's)."""
-    received = 0
+    """Append what is missing to `file`. Raises _Slow, DownloadError (this mirror's fault) or OSError (the disk's)."""
+    tries = 0
     with tqdm(total=archive.size, unit="B", unit_scale=True, desc=archive.name, leave=False) as progress:
-        for _ in range(TRIES):
+        while (received := file.seek(0, os.SEEK_END)) < archive.size:
             try:
                 with _open(url, start=received, timeout=STALL) as response:
                     if received and response.status != 206:  # this server always starts over
-                        received = file.seek(0)
-                        file.truncate()
-                    received = _receive(response, file, archive, slow, received, progress)
-            except _Stalled as error:
-                if slow > 0:
+                        file.truncate(0)
+                        file.seek(0)
+                    _receive(response, file, archive, slow, progress)
+            except _Broken as error:
+                if slow > 0 and isinstance(error.__cause__, TimeoutError):
                     raise _Slow(0.0) from error
                 log.info("%s after %d bytes: %s", url, file.tell(), error)
-            except DownloadError as error:
-                if received == 0 and file.tell() == 0:
-                    raise
-                log.info("%s after %d bytes: %s", url, file.tell(), error)
-            received = file.tell()
-            if received >= archive.size:
-                break
-    if received < archive.size:
-        raise DownloadError(
-            f"the connection was cut {TRIES} times, at last after {received:,} of {archive.size:,} bytes"
-        )
-    digest = sha256(file)
-    if digest != archive.sha256:
-        raise DownloadError(f"wrong bytes: sha256 {digest[:12]}..., not {archive.sha256[:12]}...")
+            tries = 0 if file.tell() - received > archive.size // 100 else tries + 1
+            if tries == TRIES:
+                raise DownloadError(f"the connection was cut {TRIES} times in a row, at {file.tell():,} bytes")
 
 
 def _receive(
-    response: http.client.HTTPResponse, file: IO[bytes], archive: Archive, slow: float, received: int, progress: tqdm
-) -> int:
-    """Copy `response` to `file` until it ends. Returns the bytes received in all."""
-    began, before = time.monotonic(), received
-    while block := _network(lambda: response.read1(1 << 16)):
+    response: http.client.HTTPResponse, file: IO[bytes], archive: Archive, slow: float, progress: tqdm
+) -> None:
+    """Copy `response` to the end of `file`. Raises _Broken where it breaks off, _Slow, DownloadError or OSError."""
+    began, before = time.monotonic(), file.tell()
+    while block := _network(lambda: response.read1(1 << 16), _Broken):
         file.write(block)
-        received += len(block)
+        received = file.tell()
         progress.update(received - progress.n)
         if received > archive.size:
+            file.truncate(0)
             raise DownloadError(f"wrong bytes: more than the {archive.size:,} that {archive.name} has")
         seconds = time.monotonic() - began
         if seconds > PATIENCE:
             if (received - before) / seconds < slow:
                 raise _Slow((received - before) / seconds)
             began, before = time.monotonic(), received
-    return received
 
 
-def _network(action: Callable):  # type: ignore[no-untyped-def]
-    """Run `action`, turning whatever a server or the way to it can do wrong into DownloadError."""
+def _network(action: Callable, otherwise: type[Exception] = DownloadError):  # type: ignore[no-untyped-def]
+    """Run `action`, turning whatever a server or the way to it can do wrong into DownloadError or `otherwise`."""
     try:
         return action()
     except urllib.error.HTTPError as error:  # 404, 503, a circle of redirects
         raise DownloadError(f"HTTP {error.code}: {' '.join(str(error.reason).split())}") from error
-    except TimeoutError as error:
-        raise _Stalled(f"no byte for {STALL:.0f} s") from error
     except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: not a URL
-        raise DownloadError(f"{type(error).__name__}: {error}") from error
+        raise otherwise(f"{type(error).__name__}: {error}") from error
 
 
 def _make_room(folder: Path, archive: Archive) -> None:
     needed = 3 * archive.size  # the archive, and what it unpacks to
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(folder).free
-    except OSError as error:
-        raise _explained(error, folder, archive) from error
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
     if free < needed:
-        raise _explained(OSError(errno.ENOSPC, f"{free / 1e6:,.0f} MB free of {needed / 1e6:,.0f} MB"), folder, archive)
-
-
-def _explained(error: OSError, folder: Path, archive: Archive) -> OSError:
-    return OSError(
-        error.errno,
-        f"{archive.name} cannot be kept in {folder} ({error.strerror or error}): "
-        "free some space or make the folder writable, or name another one in EVA_CACHE",
-    )
+        raise OSError(errno.ENOSPC, f"{free / 1e6:,.0f} MB free of {needed / 1e6:,.0f} MB")

@@ -3,13 +3,14 @@
 import hashlib
 import logging
 import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from eva.files import replacing
@@ -18,7 +19,7 @@ log = logging.getLogger(__name__)
 
 SIZE = 32  # pixels, height and width of every image
 PARTS = ("train", "test")
-SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
 class DataError(ValueError):
@@ -32,7 +33,7 @@ def read(folder: Path, cache: Path) -> tuple[dict[str, tuple[Tensor, Tensor]], l
     `cache` under a name made of every file's name, size and time of change, so that a changed folder is read anew.
     Raises DataError for missing or empty class folders, classes that differ between the parts, and damaged images.
     """
-    classes = {part: sorted(entry.name for entry in os.scandir(folder / part) if entry.is_dir()) for part in PARTS}
+    classes = {part: _classes(folder / part) for part in PARTS}
     if classes["train"] != classes["test"]:
         different = sorted(set(classes["train"]) ^ set(classes["test"]))
         raise DataError(f"{folder}: train and test must have the same classes; only one of them has {different}")
@@ -44,7 +45,10 @@ def read(folder: Path, cache: Path) -> tuple[dict[str, tuple[Tensor, Tensor]], l
     key = hashlib.sha256(repr((str(folder.resolve()), names, listing)).encode()).hexdigest()[:16]
     cached = cache / f"decoded-{key}.pt"
     if cached.exists():
-        return torch.load(cached, weights_only=True, mmap=True), names
+        try:
+            return torch.load(cached, weights_only=True, mmap=True), names
+        except Exception as error:  # whatever a damaged file makes torch raise: the images themselves are there
+            log.warning("%s is damaged (%s): decoding the images again", cached, error)
     tensors = {}
     for part in PARTS:
         files = [(folder / part / name / entry[0], label)
@@ -58,19 +62,25 @@ def read(folder: Path, cache: Path) -> tuple[dict[str, tuple[Tensor, Tensor]], l
     return tensors, names
 
 
-def write(folder: Path, classes: Sequence[str], parts: Mapping[str, tuple[Tensor, Tensor]]) -> None:
-    """Write each part's images as <part>/<class>/<index>.jpg, quality 75, 4:2:0.
+def write(folder: Path, classes: Sequence[str], parts: Mapping[str, tuple[Tensor, Tensor, Tensor]]) -> None:
+    """Write each part's (images, labels, indices) as <part>/<class>/<index>.jpg, quality 75, 4:2:0: all or nothing.
 
     Raises FileExistsError where `folder` holds anything.
     """
     if folder.exists() and any(folder.iterdir()):
         raise FileExistsError(f"{folder} is not empty: name a new folder")
-    for part, (images, labels) in parts.items():
-        for name in classes:
-            (folder / part / name).mkdir(parents=True)
-        for index, (image, label) in enumerate(zip(images.permute(0, 2, 3, 1).numpy(), labels.tolist(), strict=True)):
-            path = folder / part / classes[label] / f"{index:05d}.jpg"
-            Image.fromarray(image).save(path, quality=75, subsampling="4:2:0")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
+        whole = Path(temporary) / "whole"
+        for part, (images, labels, indices) in parts.items():
+            for name in classes:
+                (whole / part / name).mkdir(parents=True)
+            for image, label, index in zip(images.permute(0, 2, 3, 1).numpy(), labels, indices, strict=True):
+                path = whole / part / classes[int(label)] / f"{int(index):05d}.jpg"
+                Image.fromarray(image).save(path, quality=75, subsampling="4:2:0")
+        if folder.exists():
+            folder.rmdir()
+        whole.rename(folder)
 
 
 def read_image(path: str | os.PathLike[str]) -> tuple[np.ndarray, bool]:
@@ -81,11 +91,21 @@ def read_image(path: str | os.PathLike[str]) -> tuple[np.ndarray, bool]:
     try:
         with Image.open(path) as image:
             changed = image.mode != "RGB" or image.size != (SIZE, SIZE)
-            if changed:
-                image = image.convert("RGB").resize((SIZE, SIZE), Image.Resampling.BOX)
-            return np.asarray(image), changed
+            return np.asarray(_converted(image) if changed else image), changed
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:  # what Pillow raises on damaged files
         raise DataError(f"{path} cannot be read as an image ({error}): replace or remove it") from error
+
+
+def _converted(image: Image.Image) -> Image.Image:
+    """RGB and 32x32, the right way up as the camera noted it. Grey of 16 bits keeps its upper 8."""
+    if image.mode.startswith("I"):
+        image = Image.fromarray((np.asarray(image) // 256).clip(0, 255).astype(np.uint8))
+    return ImageOps.exif_transpose(image).convert("RGB").resize((SIZE, SIZE), Image.Resampling.BOX)
+
+
+def _classes(folder: Path) -> list[str]:
+    """The folders in `folder`, sorted, without hidden ones (Jupyter leaves .ipynb_checkpoints behind)."""
+    return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
 
 
 def _listed(folder: Path) -> list[tuple[str, int, int]]:
@@ -109,7 +129,7 @@ def _decoded(paths: list[Path]) -> Tensor:
         return changed
 
     with ThreadPoolExecutor() as pool:
-        converted = sum(pool.map(decode, range(len(paths)), chunksize=64))
+        converted = sum(pool.map(decode, range(len(paths))))
     if converted:
         log.warning("%d of %d images were not RGB and 32x32: they were converted", converted, len(paths))
     return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()

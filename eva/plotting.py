@@ -39,6 +39,7 @@ def curves(rows: Sequence[dict[str, Any]], title: str = "") -> Figure:
                              ("validation", {"color": ORANGE, "ls": "-", "marker": "s"})):  # fmt: skip
             axis.plot(epochs, [scale * row[f"{split}_{what}"] for row in rows], label=split, markersize=4, **style)
         axis.set(xlabel="epoch", ylabel=label, title=what)
+        axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.3)
         axis.legend()
     figure.suptitle(title)
@@ -76,19 +77,22 @@ def lines(
     return _finished(figure)
 
 
-def maps(values: Tensor, titles: Sequence[str], *, suptitle: str = "", numbers: bool = False) -> Figure:
-    """Draw several single-channel maps (N, H, W) side by side, in one grey scale; with `numbers`, write each value."""
+def maps(values: Sequence[Tensor], titles: Sequence[str], *, suptitle: str = "", numbers: bool = False) -> Figure:
+    """Draw single-channel maps, (H, W) each, side by side, each from its lowest value (black) to its highest (white).
+
+    With `numbers`, each value is written into its pixel.
+    """
     figure, axes = plt.subplots(1, len(values), figsize=(2.6 * len(values), 2.9), squeeze=False, layout="constrained")
-    low, high = float(values.min()), float(values.max())
-    for axis, values_of_one, title in zip(axes[0], values.detach().cpu(), titles, strict=True):
-        axis.imshow(values_of_one.numpy(), cmap="gray", vmin=low, vmax=high)
+    for axis, one, title in zip(axes[0], values, titles, strict=True):
+        image = one.detach().cpu()
+        axis.imshow(image.numpy(), cmap="gray")
         axis.set_title(title, fontsize=9)
         axis.set(xticks=[], yticks=[])
-        if numbers:
-            for row, line in enumerate(values_of_one.tolist()):
-                for column, value in enumerate(line):
-                    shade = "black" if value > (low + high) / 2 else "white"
-                    axis.text(column, row, f"{value:g}", ha="center", va="center", color=shade, fontsize=8)
+        middle = float(image.min() + image.max()) / 2
+        for row, line in enumerate(image.tolist() if numbers else []):
+            for column, value in enumerate(line):
+                shade = "black" if value >= middle else "white"
+                axis.text(column, row, f"{value:g}", ha="center", va="center", color=shade, fontsize=8)
     figure.suptitle(suptitle)
     return _finished(figure)
 

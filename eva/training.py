@@ -11,7 +11,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from eva import checkpoint
 from eva.checks import check_batch, check_labels
 from eva.data import Splits, loaders
-from eva.device import Precision, default_device, mixed_precision
+from eva.device import Precision, default_device, memory_format, mixed_precision, seeded
 from eva.files import replacing
 from eva.recipes import Recipe
 
@@ -87,7 +87,7 @@ def train(
             check_batch(images, labels)
             known = labels if labels.device.type == "cpu" else None  # what can be looked at without waiting for a GPU
             images, labels = images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
-            with torch.autocast(device.type, dtype=None if amp is None else amp.dtype, enabled=amp is not None):
+            with contextlib.nullcontext() if amp is None else torch.autocast(device.type, amp.dtype):
                 logits = model(images)
                 check_labels(known, logits.shape[1], loader)
                 loss = loss_fn(logits, labels)
@@ -212,14 +212,14 @@ def fit(
     TrainingError is raised and the model goes back to what it was after the last good epoch.
     """
     device = torch.device(device or default_device())
-    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.to(device, memory_format=memory_format(device))  # type: ignore[call-overload]
     train_loader, validation_loader, _ = loaders(splits, batch_size=recipe.batch_size, device=device, seed=seed)
     run = _Run(model, recipe, device, steps=len(train_loader) * recipe.epochs)
     history = History()
     if resume:
         if out is None:
             raise ValueError("resume=True needs `out`, the folder of the run to go on with")
-        history.rows = run.resume(Path(out), seed)
+        history.rows = run.resume(Path(out), splits, seed)
 
     try:
         for epoch in range(len(history.rows), recipe.epochs):
@@ -258,13 +258,15 @@ class _Run:
         """One pass of training and one of validation. Returns the epoch's row; after a NaN, puts the model back."""
         good = copy.deepcopy(self.state())
         try:
-            with _random_state(1_000_003 * seed + epoch, self.device):
+            with seeded(1_000_003 * seed + epoch, self.device):
                 trained = train(self.model, self.device, train_loader, self.optimizer, epoch + 1, quiet=True,
                                 loss_fn=self.recipe.loss, after_step=self._after_step, amp=self.amp)  # fmt: skip
+            validated = test(self.best_model, self.device, validation_loader, quiet=True)
+            if not math.isfinite(validated.loss):  # the last step ruined the weights, and no loss came after it
+                raise TrainingError(f"the validation loss is {validated.loss} after epoch {epoch + 1}: lower the rate")
         except TrainingError:
             self.load_state(good)
             raise
-        validated = test(self.best_model, self.device, validation_loader, quiet=True)
         print(
             f"epoch {epoch + 1:2d} of {self.recipe.epochs}: "
             f"training loss {trained.loss:.3f}, accuracy {trained.accuracy:.1%}; "
@@ -306,7 +308,7 @@ class _Run:
 
     def save(self, out: Path, splits: Splits, rows: list[dict[str, Any]], seed: int) -> None:
         mean, std = splits.normalisation
-        file = checkpoint.Checkpoint(
+        saved = checkpoint.Checkpoint(
             arguments=getattr(self.model, "arguments", {}),
             weights=self.best_model.state_dict(),
             classes=list(splits.classes),
@@ -314,37 +316,34 @@ class _Run:
             std=std.tolist(),
             data=splits.name,
             results={"validation_accuracy": rows[-1]["validation_accuracy"]},
-            training={"state": self.state(), "rows": rows, "recipe": self._settings(seed)},
+            training={"state": self.state(), "rows": rows, "settings": self._settings(splits, seed)},
         )
-        checkpoint.save(file, out / MODEL_FILE)
-        with replacing(out / METRICS_FILE, "w") as file:
-            file.writelines(json.dumps(row) + "\n" for row in rows)
+        checkpoint.save(saved, out / MODEL_FILE)
+        _write_metrics(out, rows)
 
-    def resume(self, out: Path, seed: int) -> list[dict[str, Any]]:
+    def resume(self, out: Path, splits: Splits, seed: int) -> list[dict[str, Any]]:
         """Take up the run in `out`; returns its rows. Raises CheckpointError where that was another run than this."""
         path = out / MODEL_FILE
         saved = checkpoint.load(path, self.device)
-        checkpoint.load_weights(self.model, saved.weights, path)
         if saved.training is None:
             raise checkpoint.CheckpointError(f"{path} is for use only: it lacks what going on with training needs")
-        before, now = saved.training["recipe"], self._settings(seed)
+        before, now = saved.training["settings"], self._settings(splits, seed)
         different = [f"{key} was {before.get(key)!r}, is {now[key]!r}" for key in now if before.get(key) != now[key]]
         if different:
             raise checkpoint.CheckpointError(
                 f"{path} was trained otherwise ({'; '.join(different)}): resume with the same settings, "
                 "or start afresh in another folder"
             )
+        checkpoint.load_weights(self.model, saved.training["state"]["model"], path)
         self.load_state(saved.training["state"])
+        _write_metrics(out, saved.training["rows"])  # a kill may have come between the two files
         return saved.training["rows"]
 
-    def _settings(self, seed: int) -> dict[str, Any]:
-        return {**asdict(self.recipe), "seed": seed}
+    def _settings(self, splits: Splits, seed: int) -> dict[str, Any]:
+        data = {"data": splits.name, "classes": splits.classes, "training images": len(splits.train)}
+        return {**data, **asdict(self.recipe), "seed": seed}
 
 
-@contextlib.contextmanager
-def _random_state(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch for a while, then put its random state back."""
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices):
-        torch.manual_seed(seed)
-        yield
+def _write_metrics(out: Path, rows: list[dict[str, Any]]) -> None:
+    with replacing(out / METRICS_FILE, "w") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)

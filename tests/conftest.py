@@ -16,7 +16,7 @@ def random_split(count: int, seed: int, classes: int = 3) -> Split:
     rng = torch.Generator().manual_seed(seed)
     labels = torch.arange(count) % classes
     images = torch.randint(0, 80, (count, 3, 32, 32), generator=rng) + 80 * labels[:, None, None, None]
-    return Split(images.clamp(0, 255).to(torch.uint8), labels)
+    return Split.numbered(images.clamp(0, 255).to(torch.uint8), labels)
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ class Crafted:
 def test_a_crafted_pickle_is_not_executed(tmp_path):
     for name, write in (
         ("torch.pt", torch.save),
-        ("pickle.pt", lambda value, path: path.write_bytes(pickle.dumps(value))),
+        ("pickle.pt", lambda value, path: path.write_bytes(pickle.dumps(value, protocol=2))),
     ):
         write({"format": 1, "weights": Crafted(tmp_path / "executed")}, tmp_path / name)
         with pytest.raises(CheckpointError, match=rf"{name} cannot be read as a checkpoint, and nothing in it was run"):

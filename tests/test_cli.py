@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from PIL import Image
 
 from eva import checkpoint
 from eva.__main__ import main
+from eva.training import _Run
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +27,7 @@ def test_train_leaves_a_report_metrics_a_model_and_curves(image_folder, tmp_path
     assert 0 <= report["test_accuracy"] <= 1
     assert report["seconds"] > 0
     assert report["recipe"]["name"] == "smoke"
-    assert report["versions"]["torch"] == torch.__version__.split("+")[0]
+    assert report["versions"]["torch"] == str(torch.__version__)
     saved = checkpoint.load(out / "model.pt")
     assert saved.results == {key: report[key] for key in ("validation_accuracy", "test_accuracy")}
     with Image.open(out / "curves.png") as image:
@@ -65,13 +67,22 @@ def test_resume_goes_on_with_the_newest_run(image_folder, capsys):
     assert "epoch" not in capsys.readouterr().out.split("\n", 1)[1], "all its epochs were done already"
 
 
-def test_ctrl_c_says_how_to_go_on(image_folder, capsys, monkeypatch):
-    def interrupted(*_, **__):
-        raise KeyboardInterrupt
+def interrupted(*_, **__):
+    raise KeyboardInterrupt
 
-    monkeypatch.setattr("eva.training.train", interrupted)
-    assert main(["train", "--recipe", "smoke", "--data", str(image_folder), "--out", "run"]) == 130
+
+def test_ctrl_c_says_how_to_go_on_and_that_works(image_folder, capsys, monkeypatch):
+    arguments = ["train", "--recipe", "smoke", "--data", str(image_folder), "--out", "run"]
+    with monkeypatch.context() as patch:
+        patch.setattr("eva.training.train", interrupted)
+        assert main(arguments) == 130
+        assert "nothing to go on from" in capsys.readouterr().out
+    with monkeypatch.context() as patch:
+        patch.setattr("eva.training._Run.save", lambda run, *rest, save=_Run.save: (save(run, *rest), interrupted()))
+        assert main(arguments) == 130
     assert f"eva train --recipe smoke --data {image_folder} --out run --resume" in capsys.readouterr().out
+    assert main([*arguments, "--resume"]) == 0
+    assert len((Path("run") / "metrics.jsonl").read_text().splitlines()) == 2
 
 
 @pytest.mark.parametrize(
@@ -91,6 +102,15 @@ def test_what_cannot_be_done_is_one_line(arguments, message, image_folder, capsy
     arguments = [str(image_folder) if argument == "DATA" else argument for argument in arguments]
     assert main(arguments) == 1
     assert message in capsys.readouterr().err
+
+
+def test_ctrl_c_elsewhere_and_a_misspelt_budget(image_folder, capsys, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("eva.data.load", interrupted)
+        assert main(["data"]) == 130
+    monkeypatch.setenv("EVA_BUDGET", "Smoke")
+    assert main(["data", "--data", str(image_folder)]) == 1
+    assert "EVA_BUDGET must be one of smoke, cpu, gpu, got 'Smoke'" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")

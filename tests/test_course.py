@@ -87,9 +87,9 @@ SOLUTIONS = [
 
 @pytest.mark.parametrize(("check", "solution"), SOLUTIONS)
 def test_each_check_takes_the_solution_and_greets_the_stub(check, solution, told):
-    assert check(solution)
+    check(solution)
     assert told().startswith("Right, on ")
-    assert not check(stub)
+    check(stub)
     assert "Not yet: `stub` returned nothing." in told()
 
 
@@ -129,7 +129,7 @@ WRONG = [
 
 @pytest.mark.parametrize(("check", "answer", "message"), WRONG)
 def test_wrong_answers_are_rejected_with_the_right_words(check, answer, message, told):
-    assert not check(answer)
+    check(answer)
     out = told()
     assert out.startswith("Not yet: ")
     assert message in out

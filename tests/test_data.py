@@ -26,7 +26,7 @@ def test_an_image_folder_is_read_as_torchvision_reads_it(image_folder):
 def test_validation_is_a_balanced_tenth_and_the_same_each_time():
     labels = torch.arange(400) % 4
     images = torch.arange(400).view(-1, 1, 1, 1).expand(400, 3, 32, 32) % 256
-    everything = Split(images.to(torch.uint8), labels)
+    everything = Split.numbered(images.to(torch.uint8), labels)
     splits = data._assembled("x", "y", "abcd", everything, everything)
     again = data._assembled("x", "y", "abcd", everything, everything)
     assert splits.validation.labels.bincount().tolist() == [10] * 4
@@ -68,7 +68,12 @@ def test_a_jpeg_copy_can_be_made_and_read_back(image_folder, tmp_path):
     export_jpeg(splits, tmp_path / "copy")
     copy = load(tmp_path / "copy")
     assert copy.classes == splits.classes
-    assert len(copy.train) + len(copy.validation) == 24
+    for which in ("train", "validation", "test"):  # JPEG changes each value a little and moves no image
+        original, read_back = getattr(splits, which), getattr(copy, which)
+        assert torch.equal(original.labels, read_back.labels)
+        assert torch.equal(original.indices, read_back.indices)
+        assert (original.images.float() - read_back.images.float()).abs().mean((1, 2, 3)).max() < 70
+        assert not torch.equal(original.images, read_back.images)
     with Image.open(next((tmp_path / "copy" / "test" / "zebra").iterdir())) as image:
         assert image.format == "JPEG"
         assert image.layer[0][1:3] == (2, 2), "4:2:0"
@@ -79,6 +84,47 @@ def test_a_jpeg_copy_can_be_made_and_read_back(image_folder, tmp_path):
             assert image.quantization == expected.quantization
     with pytest.raises(FileExistsError, match="is not empty"):
         export_jpeg(splits, tmp_path / "copy")
+
+
+def test_a_copy_of_shuffled_classes_holds_the_same_images_out(tmp_path):
+    """CIFAR-10's own order goes through the classes at random; a folder lists them class by class."""
+    rng = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 3, (90,), generator=rng)
+    images = torch.arange(90).view(-1, 1, 1, 1).expand(90, 3, 32, 32).to(torch.uint8) * 2
+    everything = Split.numbered(images.contiguous(), labels)
+    original = data._assembled("x", "y", "abc", everything, everything)
+    export_jpeg(original, tmp_path / "copy")
+    copy = load(tmp_path / "copy")
+    shades = [(split.images[:, 0, 0, 0].float() / 2).round().int() for split in (original.validation, copy.validation)]
+    assert sorted(shades[0].tolist()) == sorted(shades[1].tolist())
+
+
+def test_an_export_that_is_interrupted_leaves_nothing(image_folder, tmp_path, monkeypatch):
+    splits = load(image_folder)
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Image.Image, "save", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        export_jpeg(splits, tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
+    assert [path.name for path in tmp_path.glob(".copy*")] == []
+
+
+def test_sixteen_bits_of_grey_keep_their_shades(image_folder):
+    ramp = np.linspace(0, 65535, 1024).astype(np.uint16).reshape(32, 32)
+    Image.fromarray(ramp).save(image_folder / "test" / "teapot" / "0.png")
+    shades = load(image_folder).test.images[0, 0].numpy()
+    assert np.array_equal(shades, ramp // 256)
+
+
+def test_a_damaged_file_of_decoded_images_is_made_anew(image_folder, tmp_path, caplog):
+    first = load(image_folder)
+    (cached,) = (tmp_path / "cache").iterdir()
+    cached.write_bytes(cached.read_bytes()[:1000])
+    assert torch.equal(load(image_folder).test.images, first.test.images)
+    assert "is damaged" in caplog.text
 
 
 # Faults of a folder that was named: each is an error, and nothing stands in for it.
@@ -131,13 +177,16 @@ class Crafted:
         return open, (str(self.path), "w")
 
 
-def test_batches_with_other_checksums_are_not_unpickled(tmp_path):
+def test_batches_with_other_checksums_are_not_unpickled(tmp_path, monkeypatch):
     folder = tmp_path / "cifar-10-batches-py"
     folder.mkdir()
     for name in [entry[0] for entry in CIFAR10.train_list + CIFAR10.test_list] + ["batches.meta"]:
         (folder / name).write_bytes(pickle.dumps(Crafted(tmp_path / "executed")))
-    with pytest.raises(DataError, match="its checksums are not CIFAR-10's"):
+    with pytest.raises(DataError, match=r"its checksums are not CIFAR-10's.* replace it with the original"):
         load(tmp_path)
+    monkeypatch.setenv("EVA_CACHE", str(tmp_path))
+    with pytest.raises(DataError, match="remove it to have it downloaded again"):
+        load()
     assert not (tmp_path / "executed").exists()
 
 
@@ -204,7 +253,7 @@ def test_at_the_smoke_budget_nothing_is_downloaded(monkeypatch, caplog):
 
 
 def test_labels_without_a_class_are_refused():
-    split = Split(torch.zeros(3, 3, 32, 32, dtype=torch.uint8), torch.tensor([0, 1, 2]))
+    split = Split.numbered(torch.zeros(3, 3, 32, 32, dtype=torch.uint8), torch.tensor([0, 1, 2]))
     with pytest.raises(DataError, match="labels of the train split run from 0 to 2, but 2 classes need 0 to 1"):
         Splits("x", "here", ("a", "b"), split, split, split)
 
@@ -220,7 +269,7 @@ def test_labels_without_a_class_are_refused():
 )
 def test_a_split_of_the_wrong_shape_or_type_is_refused(images, labels, message):
     with pytest.raises(DataError, match=message):
-        Split(images, labels)
+        Split.numbered(images, labels)
 
 
 def test_normalisation_agrees_with_numpy(splits):

@@ -24,6 +24,8 @@ CONTENT = bytes(range(256)) * 4096  # 1 MiB
 class Handler(http.server.BaseHTTPRequestHandler):
     """The first part of the path says how to behave."""
 
+    slow_and_wrong = False
+
     def do_GET(self):
         manner = self.path.split("/")[1]
         ranged = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").rstrip("-"))
@@ -41,7 +43,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_header("Location", self.path.replace("moved", "good"))
             self.end_headers()
             return
-        body = CONTENT[::-1] if manner == "wrong" else CONTENT + b"more" if manner == "long" else CONTENT
+        wrong = manner == "wrong" or (manner == "slow" and self.slow_and_wrong)
+        body = CONTENT[::-1] if wrong else CONTENT + b"more" if manner == "long" else CONTENT
         start = 0 if manner == "restarts" else ranged
         self.send_response(206 if start else 200)
         self.send_header("Content-Length", str(len(body) - start))
@@ -213,7 +216,7 @@ def test_too_little_space_is_said_before_anything_is_fetched(server, tmp_path, m
     with pytest.raises(OSError, match=r"0 MB free of 3 MB.*EVA_CACHE") as caught:
         fetch(archive(server, "good"), tmp_path)
     assert caught.value.errno == errno.ENOSPC
-    assert server.log == []
+    assert server.log == [("good", 0)], "only whether it is there"
 
 
 def test_a_disk_that_fills_up_meanwhile(server, tmp_path, monkeypatch):
@@ -249,6 +252,27 @@ def _fetch_in_another_process(wanted, folder):
     fetch(wanted, folder)
 
 
+def test_without_a_network_a_read_only_cache_does_not_matter(tmp_path, monkeypatch, caplog):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("EVA_CACHE", str(tmp_path / "file" / "cache"))
+    monkeypatch.delenv("EVA_BUDGET", raising=False)
+    monkeypatch.setattr(download, "CIFAR10", Archive("file.bin", 1, "0", ("http://127.0.0.1:1/file.bin",)))
+    assert data.load().name == "Shapes-10"
+    assert "127.0.0.1:1/file.bin" in caplog.text
+
+
+def test_the_next_mirror_goes_on_where_a_slow_one_was_left(server, tmp_path):
+    fetch(archive(server, "slow", "good"), tmp_path)
+    whole(tmp_path)
+    assert [start for manner, start in server.log if manner == "good"][-1] > 0
+
+
+def test_wrong_bytes_of_a_slow_mirror_do_not_spoil_a_good_one(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(Handler, "slow_and_wrong", True)
+    fetch(archive(server, "slow", "good"), tmp_path)
+    whole(tmp_path)
+
+
 def test_two_processes_at_once(server, tmp_path):
     context = multiprocessing.get_context("fork")
     wanted = archive(server, "slow")
@@ -256,7 +280,7 @@ def test_two_processes_at_once(server, tmp_path):
     for process in processes:
         process.start()
     for process in processes:
-        process.join()
+        process.join(timeout=60)
     assert [process.exitcode for process in processes] == [0, 0]
     whole(tmp_path)
 

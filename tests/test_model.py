@@ -1,4 +1,5 @@
 import itertools
+from importlib import resources
 
 import pytest
 import torch
@@ -115,6 +116,7 @@ def test_bad_arguments_are_named(arguments, message):
 def test_the_shipped_network_says_what_it_is():
     card, net = pretrained_card(), pretrained()
     assert not net.training
+    assert (resources.files("eva") / "pretrained.pt").stat().st_size <= 4_000_000
     assert card.data, "its data's name"
     assert card.results["test_accuracy"] > 0.8
     assert card.training is None

@@ -17,7 +17,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from eva import checkpoint
 from eva.augment import mixup
 from eva.checkpoint import CheckpointError
-from eva.data import Split, loaders
+from eva.data import BatchLoader, loaders
+from eva.device import Precision
 from eva.model import Net
 from eva.recipes import RECIPES, Recipe
 from eva.training import READ_EVERY, TrainingError, fit, train
@@ -127,6 +128,8 @@ def test_after_step_is_called_after_each_step():
         (torch.zeros(2, 3, 8, 8, dtype=torch.uint8), torch.tensor([0, 1]), r"normalised floats, got torch\.uint8"),
         (torch.zeros(2, 3, 8, 8), torch.tensor([0, 1, 2]), "2 images and 3 labels"),
         (torch.zeros(2, 3, 8, 8), torch.tensor([0.0, 1.0]), r"labels must be int64 .* got torch\.float32 \(2,\)"),
+        (torch.zeros(2, 3, 8, 8, dtype=torch.float64), torch.tensor([0, 1]), r"got float64.* use images.float\(\)"),
+        (torch.zeros(2, 3, 8, 8), torch.tensor([[0], [1]]), r"labels must be int64 \(N,\) .* got torch.int64 \(2, 1\)"),
         (torch.zeros(2, 3, 8, 8), torch.zeros(2, 4), r"labels are \(N, 4\) and the network has 3 outputs"),
     ],
 )
@@ -175,11 +178,17 @@ def test_a_loss_that_became_nan_names_its_own_step_and_learning_rate(bad_step):
 
 
 def test_fit_reports_validation_and_leaves_the_test_split_alone(splits, tmp_path, monkeypatch):
-    poisoned = replace(splits, test=Split(splits.test.images[:1], splits.test.labels[:1]))
+    def watched(loader, original=BatchLoader.__iter__):
+        assert loader.images.data_ptr() != splits.test.images.data_ptr(), "fit looked at the test images"
+        return original(loader)
+
+    monkeypatch.setattr(BatchLoader, "__iter__", watched)
+    with pytest.raises(AssertionError, match="looked at the test images"):
+        next(iter(loaders(splits)[2]))
     torch.manual_seed(0)
     model = Net(TINY.width, classes=3)
     seen = []
-    history = fit(model, poisoned, TINY, device=CPU, out=tmp_path, on_epoch=lambda rows: seen.append(len(rows)))
+    history = fit(model, splits, TINY, device=CPU, out=tmp_path, on_epoch=lambda rows: seen.append(len(rows)))
     assert seen == [1, 2]
     assert history.rows == [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     validation = loaders(splits, device=CPU)[1]
@@ -204,14 +213,26 @@ def test_fit_depends_on_its_seed_and_leaves_the_callers_random_state(splits):
 
 def same_bits(first, second):
     one, other = (checkpoint.load(folder / "model.pt") for folder in (first, second))
-    assert one.weights.keys() == other.weights.keys()
-    assert all(torch.equal(one.weights[name], other.weights[name]) for name in one.weights)
-    for key in ("optimizer", "averaged"):
-        assert str(one.training["state"][key]) == str(other.training["state"][key])
-    without_time = [
-        [{k: v for k, v in row.items() if k != "seconds"} for row in c.training["rows"]] for c in (one, other)
-    ]
-    assert without_time[0] == without_time[1]
+    equal(one.weights, other.weights)
+    equal(one.training["state"], other.training["state"])
+    for row in one.training["rows"] + other.training["rows"]:
+        row["seconds"] = 0
+    assert one.training["rows"] == other.training["rows"]
+
+
+def equal(one, other):
+    """Assert that two nests of dictionaries, lists and tensors are the same to the last bit."""
+    assert type(one) is type(other)
+    if isinstance(one, dict):
+        assert one.keys() == other.keys()
+        for key in one:
+            equal(one[key], other[key])
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(other)
+        for pair in zip(one, other, strict=True):
+            equal(*pair)
+    else:
+        assert torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
 
 
 @pytest.mark.parametrize("ema", [None, 0.9])
@@ -227,16 +248,15 @@ def test_interrupted_and_resumed_equals_uninterrupted(splits, tmp_path, ema, mon
 
     def ctrl_c(rows):
         if len(rows) == 1:
-            monkeypatch.setattr("eva.training.train", interrupted)
+            patch.setattr("eva.training.train", interrupted)
 
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    with monkeypatch.context():
+    with monkeypatch.context() as patch:
         _, history = run(tmp_path / "parts", on_epoch=ctrl_c)
-        assert history.interrupted
-        assert len(history.rows) == 1
-        monkeypatch.undo()
+    assert history.interrupted
+    assert len(history.rows) == 1
     resumed, history = run(tmp_path / "parts", resume=True)
     assert len(history.rows) == 3
     assert not history.interrupted
@@ -244,6 +264,73 @@ def test_interrupted_and_resumed_equals_uninterrupted(splits, tmp_path, ema, mon
     assert all(
         torch.equal(a, b) for a, b in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True)
     )
+
+
+def test_resume_refuses_other_data(splits, tmp_path):
+    fit(Net(TINY.width, classes=3), splits, TINY, device=CPU, out=tmp_path)
+    model = Net(TINY.width, classes=3)
+    before = model.stem[0].weight.clone()
+    with pytest.raises(CheckpointError, match="data was 'toy', is 'other'"):
+        fit(model, replace(splits, name="other"), TINY, device=CPU, out=tmp_path, resume=True)
+    assert torch.equal(model.stem[0].weight, before), "the model is left alone"
+
+
+def test_metrics_cut_short_by_a_kill_are_mended(splits, tmp_path):
+    model = Net(TINY.width, classes=3)
+    rows = fit(model, splits, TINY, device=CPU, out=tmp_path).rows
+    (tmp_path / "metrics.jsonl").write_text(json.dumps(rows[0]) + "\n")
+    fit(model, splits, TINY, device=CPU, out=tmp_path, resume=True)
+    assert [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == rows
+
+
+def test_weights_ruined_by_the_last_step_of_an_epoch_are_not_kept(splits, tmp_path, monkeypatch):
+    model = Net(TINY.width, classes=3)
+    real, calls = torch.optim.SGD.step, []
+
+    def step(self, *args, **kwargs):
+        real(self, *args, **kwargs)
+        calls.append(1)
+        if len(calls) == 12:  # the last one of the second epoch
+            model.classifier.weight.data.fill_(float("nan"))
+
+    monkeypatch.setattr(torch.optim.SGD, "step", step)
+    with pytest.raises(TrainingError, match="the validation loss is nan after epoch 2"):
+        fit(model, splits, TINY, device=CPU, out=tmp_path)
+    assert model.classifier.weight.isfinite().all()
+    assert checkpoint.load(tmp_path / "model.pt").weights["classifier.weight"].isfinite().all()
+
+
+def test_the_device_is_waited_for_every_50_steps_and_no_oftener(monkeypatch):
+    """Each way from a tensor to a Python number makes a GPU's queue run dry: count them all."""
+    waits = []
+    for name in ("item", "tolist", "cpu", "__bool__", "__float__", "__int__", "numpy"):
+        original = getattr(torch.Tensor, name)
+
+        def counted(tensor, *args, original=original, name=name):
+            waits.append(name)
+            return original(tensor, *args)
+
+        monkeypatch.setattr(torch.Tensor, name, counted)
+
+    class OnADevice(list):
+        label_range = (0, 2)
+
+    model = linear()
+    optimizer, data = sgd(model), OnADevice(batches(2 * READ_EVERY))
+    waits.clear()
+    train(model, CPU, data, optimizer, 1, quiet=True)
+    assert waits == ["tolist"] * 3, "after 50 steps, after 100, and at the end"
+
+
+def test_mixed_precision_trains_in_its_dtype(splits):
+    seen = []
+    model = Net(TINY.width, classes=3)
+    model.classifier.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    amp = Precision(torch.bfloat16, torch.amp.GradScaler("cpu", enabled=False))
+    result = train(model, CPU, loaders(splits, batch_size=32)[0], sgd(model), 1, amp=amp, quiet=True)
+    assert set(seen) == {torch.bfloat16}
+    assert result.loss < 2
+    assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
 
 
 def test_resume_refuses_another_run(splits, tmp_path):
@@ -341,11 +428,11 @@ print("finished", flush=True)
 
 def test_three_kills_and_a_resume_equal_an_uninterrupted_run(tmp_path):
     """SIGKILL, which no handler sees, at moments that nobody chose."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path.cwd())}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent.parent)}
 
     def start(out):
         return subprocess.Popen(
-            [sys.executable, "-c", KILLED, str(out)], env=environment, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-u", "-c", KILLED, str(out)], env=environment, stdout=subprocess.PIPE, text=True
         )
 
     whole = start(tmp_path / "whole")
@@ -356,7 +443,7 @@ def test_three_kills_and_a_resume_equal_an_uninterrupted_run(tmp_path):
                 break
         time.sleep(0.02 * kill)
         process.send_signal(signal.SIGKILL)
-        process.wait()
+        assert process.wait() == -signal.SIGKILL, "it was killed before it had finished"
     process = start(tmp_path / "parts")
     assert "finished" in process.communicate()[0]
     assert "finished" in whole.communicate()[0]

@@ -33,8 +33,16 @@ def notebooks(prefix: str = "") -> list[Path]:
 def code_hash(notebook: nbformat.NotebookNode) -> str:
     """A hash of what the code cells do: of their syntax trees, without comments and formatting."""
     transform = TransformerManager().transform_cell  # turns %pip and the like into Python
-    cells = [ast.dump(ast.parse(transform(cell.source))) for cell in notebook.cells if cell.cell_type == "code"]
-    return hashlib.sha256("\n".join(cells).encode()).hexdigest()[:16]
+    trees = [_shape(ast.parse(transform(cell.source))) for cell in notebook.cells if cell.cell_type == "code"]
+    return hashlib.sha256(repr(trees).encode()).hexdigest()[:16]
+
+
+def _shape(node: object) -> object:
+    """A syntax tree as plain lists, without its empty fields: each version of Python has others of those."""
+    if isinstance(node, ast.AST):
+        filled = [(name, value) for name, value in ast.iter_fields(node) if value is not None and value != []]
+        return [type(node).__name__, [(name, _shape(value)) for name, value in filled]]
+    return [_shape(item) for item in node] if isinstance(node, list) else repr(node)
 
 
 def refresh(path: Path) -> None:
@@ -51,9 +59,8 @@ def refresh(path: Path) -> None:
     notebook.metadata.pop("widgets", None)  # GitHub shows an error in place of a notebook that has it
     notebook.metadata["eva"] = {"code": code_hash(notebook), "budget": budget}
     minutes = f"{seconds / 60:.1f} minutes" if seconds >= 60 else f"{round(seconds, -1):.0f} seconds"
-    said = (
-        f"<!--minutes-->Runs in about {minutes} on two CPU cores (measured); on a GPU: not measured yet.<!--/minutes-->"
-    )
+    measured = f"Runs in about {minutes} on {os.cpu_count()} CPU cores (measured); on a GPU: not measured yet."
+    said = f"<!--minutes-->{measured}<!--/minutes-->"
     if budget == "cpu":
         notebook.cells[0].source = TIMING.sub(said, notebook.cells[0].source)
     write(notebook, path)
