@@ -43,17 +43,18 @@ class Guess:
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
             raise TypeError(f"value must be a number, got {value!r}: write it without its unit")
         self.question, self.unit, self.value = question, unit, value
-        print(f"{question} " + ("Write your guess for None." if value is None else f"Your guess: {self._told(value)}."))
+        said = "Write your guess in place of None." if value is None else f"Your guess: {self._told(value)}."
+        print(f"{question} {said}")
 
     def reveal(self, truth: float) -> None:
         """Show the truth beside the guess, and by how much they differ."""
         if self.value is None:
-            print(f"{self.question} {self._told(truth)}. (You made no guess: a wrong one teaches more than none.)")
+            print(f"{self.question} {self._told(truth)}. (no guess)")
             return
         difference = abs(self.value - truth)
         print(
             f"{self.question} {self._told(truth)}; you said {self._told(self.value)}, {self._told(difference)} "
-            + ("off: right." if difference <= 0.1 * abs(truth) else "off.")
+            + ("off: close enough." if difference <= 0.1 * abs(truth) else "off.")
         )
 
     def _told(self, value: float) -> str:

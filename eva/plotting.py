@@ -18,7 +18,7 @@ def image_grid(images: Tensor, titles: Sequence[str] = (), *, columns: int = 10,
 
     images: (N, 3, H, W), uint8, or floats from 0 to 1; titles: one an image, or none.
     """
-    rows = -(-len(images) // columns)
+    rows = max(1, -(-len(images) // columns))
     figure, axes = plt.subplots(rows, columns, figsize=(1.1 * columns, 1.3 * rows), squeeze=False, layout="constrained")
     for axis in axes.flat:
         axis.axis("off")
@@ -64,11 +64,18 @@ def live_curves(title: str = "") -> Callable[[Sequence[dict[str, Any]]], None]:
 
 
 def lines(
-    x: Sequence[float], series: dict[str, Sequence[float]], *, title: str, xlabel: str, ylabel: str, log_y: bool = False
+    x: Sequence[float],
+    series: dict[str, Sequence[float]],
+    *,
+    title: str,
+    xlabel: str,
+    ylabel: str,
+    log_y: bool = False,
+    colors: Sequence[str] = (BLUE, ORANGE, GREY, "#009e73"),
 ) -> Figure:
-    """Several series over the same x, told apart by dash and marker as well as by colour."""
+    """Up to four series over the same x, told apart by dash and marker as well as by colour."""
     figure, axis = plt.subplots(figsize=(7, 3.4), layout="constrained")
-    looks = [(BLUE, "-", "o"), (ORANGE, "--", "s"), (GREY, ":", "^"), ("#009e73", "-.", "d")]
+    looks = zip(colors, ("-", "--", ":", "-."), ("o", "s", "^", "d"), strict=False)
     for (name, values), (color, dash, marker) in zip(series.items(), looks, strict=False):
         axis.plot(x, values, dash, color=color, marker=marker, markersize=3, markevery=max(1, len(x) // 12), label=name)
     axis.set(title=title, xlabel=xlabel, ylabel=ylabel, yscale="log" if log_y else "linear")
@@ -82,13 +89,20 @@ def maps(values: Sequence[Tensor], titles: Sequence[str], *, suptitle: str = "",
 
     With `numbers`, each value is written into its pixel.
     """
-    figure, axes = plt.subplots(1, len(values), figsize=(2.6 * len(values), 2.9), squeeze=False, layout="constrained")
-    for axis, one, title in zip(axes[0], values, titles, strict=True):
+    widths = [one.shape[1] for one in values]  # so that a pixel is as large in one map as in another
+    figure, grid = plt.subplots(1, len(values), figsize=(2.6 * len(values), 2.9), width_ratios=widths,
+                                squeeze=False, layout="constrained")  # fmt: skip
+    axes = grid[0]
+    for axis, one, title in zip(axes, values, titles, strict=True):
         image = one.detach().cpu()
         axis.imshow(image.numpy(), cmap="gray")
         axis.set_title(title, fontsize=9)
         axis.set(xticks=[], yticks=[])
         middle = float(image.min() + image.max()) / 2
+        if numbers:  # then the maps are small: show where one pixel ends
+            height, width = image.shape
+            axis.hlines([row + 0.5 for row in range(height - 1)], -0.5, width - 0.5, GREY, lw=0.5)
+            axis.vlines([column + 0.5 for column in range(width - 1)], -0.5, height - 0.5, GREY, lw=0.5)
         for row, line in enumerate(image.tolist() if numbers else []):
             for column, value in enumerate(line):
                 shade = "black" if value >= middle else "white"

@@ -55,11 +55,11 @@ def test_a_guess_is_kept_and_scored(told):
     guess = Guess("How many?", unit="pixels", value=900)
     assert "Your guess: 900 pixels" in told()
     guess.reveal(961)
-    assert told() == "How many? 961 pixels; you said 900 pixels, 61 pixels off: right.\n"
+    assert told() == "How many? 961 pixels; you said 900 pixels, 61 pixels off: close enough.\n"
     guess.reveal(2000)
     assert "1,100 pixels off." in told()
     empty = Guess("How many?", value=None)
-    assert "Write your guess for None" in told()
+    assert "Write your guess in place of None" in told()
     empty.reveal(12345)
     assert "How many? 12,345." in told()
 

@@ -58,7 +58,7 @@ def refresh(path: Path) -> None:
         cell.metadata.pop("execution", None)  # the times at which it ran
     notebook.metadata.pop("widgets", None)  # GitHub shows an error in place of a notebook that has it
     notebook.metadata["eva"] = {"code": code_hash(notebook), "budget": budget}
-    minutes = f"{seconds / 60:.1f} minutes" if seconds >= 60 else f"{round(seconds, -1):.0f} seconds"
+    minutes = f"{seconds / 60:.1f} minutes" if seconds >= 60 else f"{max(10, round(seconds, -1)):.0f} seconds"
     measured = f"Runs in about {minutes} on {os.cpu_count()} CPU cores (measured); on a GPU: not measured yet."
     said = f"<!--minutes-->{measured}<!--/minutes-->"
     if budget == "cpu":
