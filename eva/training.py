@@ -10,6 +10,7 @@ import json
 import logging
 import math
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
@@ -33,9 +34,9 @@ from eva.recipes import Recipe
 
 log = logging.getLogger(__name__)
 
-MODEL_FILE = "model.pt"
-METRICS_FILE = "metrics.jsonl"
+MODEL_FILE, METRICS_FILE = "model.pt", "metrics.jsonl"
 READ_EVERY = 50  # steps between two reads of the losses: each read makes a GPU's queue run dry
+PROGRESS = sys.stdout if "ipykernel" in sys.modules else None  # a notebook shows stderr in the red of errors
 Batches = Iterable[tuple[Tensor, Tensor]]
 
 
@@ -82,7 +83,7 @@ def train(
     rates: list[float] = []  # likewise
     correct = torch.zeros((), device=device)
     images_seen, steps, loss_read = 0, 0, 0.0  # steps and losses that have been read
-    with tqdm(loader, desc=f"epoch {epoch}", leave=False, mininterval=0.5) as progress:
+    with tqdm(loader, desc=f"epoch {epoch}", leave=False, mininterval=0.5, file=PROGRESS) as progress:
         for images, labels in progress:
             check_batch(images, labels)
             known = labels if labels.device.type == "cpu" else None  # what can be looked at without waiting for a GPU
@@ -255,7 +256,7 @@ class _Run:
         return self.model if self.averaged is None else self.averaged.module
 
     def epoch(self, epoch: int, train_loader: Batches, validation_loader: Batches, seed: int) -> dict[str, Any]:
-        """One pass of training and one of validation. Returns the epoch's row; after a NaN, puts the model back."""
+        """Train and validate once. Returns the epoch's row; after a NaN, puts the model back."""
         good = copy.deepcopy(self.state())
         try:
             with seeded(1_000_003 * seed + epoch, self.device):
