@@ -1,0 +1,139 @@
+"""Which input pixels does a unit of a network see? Exact, for any network that runs.
+
+    rf = receptive_field(model, input_size=(3, 64, 64))
+    rf.size, rf.jump, rf.start, rf.whole_image
+    print(rf)
+
+Araujo et al. (2019) derive the arithmetic for chains and for paths that meet; `tracing.py` has it. The operations are
+followed as they run, not the modules, so that functional calls and shortcuts count: the model runs on "meta" tensors,
+which have shapes and no values.
+"""
+
+import html
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.func import functional_call
+from torch.nn.parameter import is_lazy
+from torch.utils._pytree import tree_leaves
+
+from eva.tracing import Layer, Pair, ReceptiveFieldError, Tracer, both, shown
+
+
+@dataclass(frozen=True)
+class ReceptiveField:
+    """What a unit of the trunk sees: of the last spatial tensor before global pooling. Pairs are (rows, columns)."""
+
+    size: Pair  # pixels, unclipped: what lies beyond the border counts
+    jump: Pair  # pixels between what neighbouring units see
+    start: Pair  # the lowest pixel that unit 0 sees; negative inside the padding
+    whole_image: bool  # the output sees all of the input
+    layers: tuple[Layer, ...]
+    input_size: tuple[int, int, int]
+
+    @property
+    def clipped(self) -> Pair:
+        """`size`, cut to the image."""
+        return min(self.size[0], self.input_size[1]), min(self.size[1], self.input_size[2])
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """The table that `print` shows: a title row, then a row a layer."""
+        titles = ("module", "operation", "output", "kernel", "stride", "dilation", "size", "jump", "start")
+        return [titles] + [
+            (
+                layer.module,
+                layer.operation,
+                "x".join(map(str, layer.shape[1:])),
+                *(shown(getattr(layer, name)) for name in titles[3:]),
+            )
+            for layer in self.layers
+        ]
+
+    def _repr_html_(self) -> str:
+        titles, *rows = [[html.escape(cell) for cell in row] for row in self.rows()]
+        head = "".join(f"<th>{title}</th>" for title in titles)
+        body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><p>{self._conclusion()}</p>"
+
+    def _conclusion(self) -> str:
+        whole = ", and the output sees the whole image" if self.whole_image else ""
+        return f"A unit of the trunk sees {shown(self.size)} pixels{whole}."
+
+    def __str__(self) -> str:
+        rows = self.rows()
+        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        return "\n".join([*lines, self._conclusion()])
+
+
+def receptive_field(model: nn.Module, input_size: tuple[int, int, int] = (3, 32, 32)) -> ReceptiveField:
+    """The receptive field of `model` for images of `input_size` (C, H, W), in evaluation mode.
+
+    Nothing is computed or allocated, and the model stays as it is: its parameters, buffers, mode and hooks, and torch's
+    random state. Raises ReceptiveFieldError where the field depends on the position (interpolation, transposed
+    convolution, adaptive pooling that does not divide evenly), where an operation is unknown, or where the model has no
+    spatial one; ValueError for an input size that is not (C, H, W); and the model's own error where it fails.
+    """
+    if len(input_size) != 3 or not all(isinstance(n, int) and n > 0 for n in input_size):
+        raise ValueError(f"input_size must be (C, H, W), three positive whole numbers, got {input_size!r}")
+    model = getattr(model, "_orig_mod", model)  # compiled
+    model = model.module if isinstance(model, nn.DataParallel) else model
+    state = dict(model.named_parameters(remove_duplicate=False)) | dict(model.named_buffers(remove_duplicate=False))
+    lazy = [name for name, value in state.items() if is_lazy(value)]
+    if lazy:
+        raise ReceptiveFieldError(f"{lazy[0]} has no shape yet: run the model once on a batch before measuring it")
+    meta = {name: torch.empty_like(value, device="meta") for name, value in state.items()}
+    dtype = next((value.dtype for value in state.values() if value.is_floating_point()), torch.float32)
+    images = torch.empty(1, *input_size, dtype=dtype, device="meta")
+    with _evaluating(model), _module_names(model) as names, torch.no_grad(), Tracer(images, names) as tracer:
+        try:
+            output = functional_call(model, meta, (images,))
+        except ReceptiveFieldError:
+            raise
+        except Exception as error:
+            if hasattr(error, "add_note"):  # Python 3.11 and later
+                error.add_note(f"(in receptive_field, at input_size={input_size})")
+            raise
+    ends = [tracer.seen[id(leaf)] for leaf in tree_leaves(output) if id(leaf) in tracer.seen]
+    if not ends or not tracer.layers:
+        raise ReceptiveFieldError(
+            f"{type(model).__name__} has no spatial operation: its output sees no window of pixels"
+        )
+    trunk = ends[0].spans
+    return ReceptiveField(
+        size=both(span.hi - span.lo + 1 for span in trunk),
+        jump=both(span.jump for span in trunk),
+        start=both(span.lo for span in trunk),
+        whole_image=any(end.whole for end in ends),
+        layers=tuple(tracer.layers),
+        input_size=input_size,
+    )
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode, and then each module back in its own."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        model.eval()
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+@contextmanager
+def _module_names(model: nn.Module) -> Iterator[list[str]]:
+    """A stack of the names of the modules that are running, kept by global hooks: the model's own stay as they are."""
+    names = {module: name for name, module in model.named_modules()}
+    stack = [""]
+    before = nn.modules.module.register_module_forward_pre_hook(lambda module, _: stack.append(names.get(module, "?")))
+    after = nn.modules.module.register_module_forward_hook(lambda *_: (stack.pop(), None)[1], always_call=True)
+    try:
+        yield stack
+    finally:
+        before.remove()
+        after.remove()

@@ -1,0 +1,306 @@
+"""The calculator against the NaN probe: poison one row or column of the input, and see which outputs turn NaN.
+
+The probe knows nothing of kernels and strides. For a unit in the middle, the lowest and the highest pixel that the
+calculator names must reach it, and the pixels just outside of them must not.
+"""
+
+import re
+
+import pytest
+import torch
+import torch.nn.functional as F
+import torchvision
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from eva.model import Conv, Net, Residual, SeparableConv
+from eva.receptive_field import receptive_field
+from eva.tracing import ReceptiveFieldError
+
+
+class Calls(nn.Module):
+    """A network whose forward pass is a function of its layers and its input."""
+
+    def __init__(self, forward, *layers):
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+        self.function = forward
+
+    def forward(self, x):
+        return self.function(self.layers, x)
+
+
+def conv(*arguments, **options):
+    return nn.Conv2d(*arguments, **options)
+
+
+def agree(model, trunk=None, channels=3, short=32):
+    """Assert that the probe agrees with `receptive_field(model)`. `trunk` maps images to the last spatial tensor."""
+    model = model.eval().double()
+    trunk = trunk or model
+    for axis in (0, 1):
+        rough = receptive_field(model, (channels, 64, 64))
+        jump = rough.jump[axis]
+        long = -(-(rough.size[axis] + abs(rough.start[axis]) + 6 * jump) // (4 * jump)) * 4 * jump
+        size = (long, short) if axis == 0 else (short, long)
+        field = receptive_field(model, (channels, *size))
+        assert field.size == rough.size, "the size does not depend on the image's"
+        lo, hi = field.start[axis], field.start[axis] + field.size[axis] - 1
+        unit = max(0, -(-(1 - lo) // jump))  # the first one that sees no padding and not the border either
+        lo, hi = lo + unit * jump, hi + unit * jump
+        assert 0 < lo <= hi < long - 1, "this input is long enough for the probe"
+        torch.manual_seed(0)
+        images = torch.rand(4, channels, *size, dtype=torch.float64)
+        for image, pixel in zip(images, (lo - 1, lo, hi, hi + 1), strict=True):
+            image.select(1 + axis, pixel).fill_(float("nan"))
+        with torch.no_grad():
+            reached = [out.select(1 + axis, unit).isnan().any().item() for out in trunk(images)]
+        assert reached == [False, True, True, False], f"axis {axis}: {field}"
+
+
+GRAPHS = {
+    "one convolution": lambda: conv(3, 4, 3),
+    "a stack": lambda: nn.Sequential(conv(3, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), conv(4, 4, 5, padding=2)),
+    "strides": lambda: nn.Sequential(conv(3, 4, 3, stride=2, padding=1), conv(4, 4, 3, stride=2), conv(4, 4, 1)),
+    "dilation": lambda: nn.Sequential(conv(3, 4, 3, dilation=2, padding=2), conv(4, 4, 3, dilation=3, padding=3)),
+    "asymmetric": lambda: nn.Sequential(conv(3, 4, (3, 5), stride=(1, 2), padding=(1, 0)), conv(4, 4, (1, 3))),
+    "same padding of an even kernel": lambda: conv(3, 4, 4, padding="same"),
+    "grouped": lambda: nn.Sequential(conv(3, 6, 3, padding=1), conv(6, 6, 3, groups=3, padding=1)),
+    "a residual": lambda: nn.Sequential(conv(3, 4, 3, padding=1), Residual(conv(4, 4, 5, padding=2), nn.ReLU())),
+    "branches shifted against each other": lambda: Calls(
+        lambda layers, x: layers[0](F.pad(x, (4, 0, 4, 0))) + layers[1](F.pad(x, (0, 4, 0, 4))),
+        conv(3, 2, 5),
+        conv(3, 2, 5),
+    ),
+    "concatenation": lambda: Calls(
+        lambda layers, x: torch.cat([x, layers[0](x), layers[1](x)], 1),
+        conv(3, 2, 3, padding=1),
+        conv(3, 2, 7, padding=3),
+    ),
+    "functional pooling": lambda: Calls(
+        lambda layers, x: F.avg_pool2d(F.max_pool2d(layers[0](x), 3, 2, 1), 2), conv(3, 4, 3)
+    ),
+    "ceil_mode": lambda: nn.Sequential(nn.MaxPool2d(3, 2, ceil_mode=True), nn.AvgPool2d(3, 2, padding=1)),
+    "a dilated pool": lambda: nn.MaxPool2d(3, 1, dilation=2),
+    "the option-A shortcut": lambda: Calls(
+        lambda layers, x: layers[0](x) + F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 1, 2)),
+        conv(3, 6, 3, stride=2, padding=1),
+    ),
+    "slices": lambda: Calls(lambda layers, x: layers[0](x)[:, :, 1::3, 2:-2], conv(3, 4, 3)),
+    "a module used twice": lambda: Calls(lambda layers, x: layers[0](layers[0](x)), conv(3, 3, 3, padding=1)),
+    "adaptive pooling that divides": lambda: Calls(
+        lambda layers, x: F.adaptive_avg_pool2d(layers[0](x), (x.shape[2] // 4, x.shape[3] // 4)),
+        conv(3, 4, 3, padding=1),
+    ),
+    "channels shuffled": lambda: Calls(
+        lambda layers, x: layers[1](layers[0](x).view(len(x), 2, 2, *x.shape[2:]).transpose(1, 2).flatten(1, 2)),
+        conv(3, 4, 3, padding=1),
+        conv(4, 2, 3, padding=1),
+    ),
+    "split and joined": lambda: Calls(
+        lambda layers, x: torch.cat([layers[0](a) if i else a for i, a in enumerate(x.split(1, 1))], 1),
+        conv(1, 1, 5, padding=2),
+    ),
+    "rows and columns exchanged": lambda: Calls(
+        lambda layers, x: layers[0](x.transpose(2, 3)).transpose(2, 3), conv(3, 4, (3, 7), padding=(1, 3))
+    ),
+    "channels last, a linear layer at each pixel": lambda: Calls(
+        lambda layers, x: layers[1](layers[0](x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2),
+        conv(3, 4, 3, padding=1),
+        nn.Linear(4, 5),
+    ),
+    "the course's blocks": lambda: nn.Sequential(Conv(3, 4, dilation=2), SeparableConv(4, 4), Residual(Conv(4, 4))),
+}
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_the_probe_agrees(name):
+    agree(GRAPHS[name]())
+
+
+@pytest.mark.parametrize("conv_kind", ["separable", "standard"])
+def test_the_probe_agrees_on_net(conv_kind):
+    net = Net(0.125, conv=conv_kind)
+    agree(net, trunk=lambda images: net.final(net.middle(net.initial(net.stem(images)))))
+    assert min(receptive_field(Net()).size) > 44
+
+
+@pytest.mark.parametrize("name", ["squeezenet1_0", "alexnet", "vgg11"])
+def test_the_probe_agrees_on_torchvisions_networks(name):
+    model = getattr(torchvision.models, name)(weights=None)
+    agree(nn.Sequential(model.features), channels=3, short=96)
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("resnet18", 435),
+        ("resnet50", 427),
+        ("resnext50_32x4d", 427),
+        ("vgg16", 212),
+        ("alexnet", 195),
+        ("convnext_tiny", 1688),
+    ],
+)
+def test_published_sizes_of_torchvisions_networks(name, size):
+    with torch.device("meta"):
+        model = getattr(torchvision.models, name)(weights=None)
+    field = receptive_field(model, (3, 224, 224))
+    assert field.size == (size, size)
+    assert field.whole_image
+    assert field.clipped == (min(size, 224),) * 2
+
+
+@st.composite
+def graphs(draw, channels=2):
+    """A random network of convolutions, pools, sums and concatenations."""
+    layers: list[nn.Module] = [conv(3, channels, 1)]
+    for _ in range(draw(st.integers(1, 5))):
+        kernel, stride = draw(st.sampled_from([1, 3, 5])), draw(st.sampled_from([1, 1, 2]))
+        dilation = draw(st.integers(1, 3))
+        padding = dilation * (kernel // 2)
+        one = conv(channels, channels, kernel, stride, padding, dilation)
+        kind = draw(st.sampled_from(["conv", "pool", "residual", "concatenation"]))
+        if kind == "conv":
+            layers.append(one)
+        elif kind == "pool":
+            layers.append(draw(st.sampled_from([nn.MaxPool2d, nn.AvgPool2d]))(3, stride, 1))
+        else:
+            other = conv(channels, channels, (3, 1), stride, (1, 0))
+            join = (lambda a, b: a + b) if kind == "residual" else (lambda a, b: torch.cat([a, b], 1))
+            layers.append(Calls(lambda pair, x, join=join: join(pair[0](x), pair[1](x)), one, other))
+            if kind == "concatenation":
+                layers.append(conv(2 * channels, channels, 1))
+    return nn.Sequential(*layers)
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(graphs())
+def test_the_probe_agrees_on_random_graphs(model):
+    agree(model, short=64)
+
+
+# What sees everything
+
+
+class Gate(nn.Module):
+    """Squeeze and excite: each map is scaled by what the average of all maps says."""
+
+    def __init__(self):
+        super().__init__()
+        self.squeeze = nn.Conv2d(4, 4, 1)
+
+    def forward(self, x):
+        return x * self.squeeze(x.mean((2, 3), keepdim=True)).sigmoid()
+
+
+@pytest.mark.parametrize(
+    ("head", "whole"),
+    [
+        ([nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)], True),
+        ([nn.Flatten(), nn.Linear(4 * 12 * 12, 2)], True),
+        ([Gate()], True),
+        ([nn.GroupNorm(2, 4)], True),
+        ([nn.InstanceNorm2d(4)], True),
+        ([nn.BatchNorm2d(4)], False),
+        ([nn.BatchNorm2d(4, track_running_stats=False)], True),
+        ([nn.ReLU()], False),
+    ],
+)
+def test_heads_that_see_the_whole_image(head, whole):
+    field = receptive_field(nn.Sequential(conv(3, 4, 5), *head), (3, 16, 16))
+    assert field.whole_image == whole
+    assert field.size == (5, 5), "the trunk's, along local paths"
+
+
+# Refusals: never a silent guess
+
+
+@pytest.mark.parametrize(
+    ("model", "operation"),
+    [
+        (nn.Sequential(conv(3, 4, 3), nn.Upsample(scale_factor=2)), "upsample_nearest2d in 1"),
+        (nn.ConvTranspose2d(3, 4, 3), "convolution in the model itself"),
+        (nn.Sequential(conv(3, 4, 3), nn.AdaptiveAvgPool2d(7)), "adaptive_avg_pool2d in 1: .* do not divide evenly"),
+        (nn.ReflectionPad2d(1), "reflection_pad2d"),
+        (Calls(lambda layers, x: x.roll(1, 2)), "roll"),
+        (Calls(lambda layers, x: torch.cat([x, x], 2)), "cat .*side by side"),
+        (Calls(lambda layers, x: x.flip(3)), "flip"),
+        (Calls(lambda layers, x: x.view(1, 3, 4, 8, 4, 8).transpose(3, 4)), "view .*takes space apart"),
+    ],
+)
+def test_what_has_no_exact_field_is_refused_by_name(model, operation):
+    with pytest.raises(ReceptiveFieldError, match=operation):
+        receptive_field(model, (3, 32, 32))
+
+
+@pytest.mark.parametrize("size", [(32, 32), (3, 32), (3, 0, 32), (1, 3, 32, 32), (3, 32.0, 32)])
+def test_an_input_size_of_the_wrong_kind(size):
+    with pytest.raises(ValueError, match=r"input_size must be \(C, H, W\)"):
+        receptive_field(conv(3, 4, 3), size)
+
+
+def test_a_model_that_fails_raises_its_own_error_with_the_size_that_was_tried():
+    with pytest.raises(RuntimeError, match="channel") as caught:
+        receptive_field(conv(5, 4, 3), (3, 32, 32))
+    if hasattr(caught.value, "__notes__"):
+        assert "input_size=(3, 32, 32)" in caught.value.__notes__[0]
+
+
+def test_models_without_a_field():
+    with pytest.raises(ReceptiveFieldError, match="no spatial operation"):
+        receptive_field(nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 4, 2)), (3, 4, 4))
+    with pytest.raises(ReceptiveFieldError, match=r"0\.weight has no shape yet: run the model once"):
+        receptive_field(nn.Sequential(nn.LazyConv2d(4, 3)))
+
+
+# The model stays as it is
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_model_and_the_random_state_are_left_alone(fails):
+    model = nn.Sequential(
+        conv(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(), nn.Upsample(scale_factor=2) if fails else nn.ReLU()
+    )
+    model[1].eval()
+    modes = [module.training for module in model.modules()]
+    values = {name: (value, value.clone()) for name, value in model.state_dict(keep_vars=True).items()}
+    state = torch.get_rng_state()
+    if fails:
+        with pytest.raises(ReceptiveFieldError):
+            receptive_field(model)
+    else:
+        receptive_field(model)
+    assert [module.training for module in model.modules()] == modes
+    assert torch.equal(torch.get_rng_state(), state)
+    for name, value in model.state_dict(keep_vars=True).items():
+        assert value is values[name][0]
+        assert torch.equal(value, values[name][1])
+    assert all(not module._forward_hooks and not module._forward_pre_hooks for module in model.modules())
+    assert not nn.modules.module._global_forward_hooks
+    assert not nn.modules.module._global_forward_pre_hooks
+
+
+def test_wrapped_models_are_unwrapped():
+    net = Net(0.125)
+    expected = receptive_field(net)
+    assert receptive_field(nn.DataParallel(net)) == expected
+    assert receptive_field(torch.compile(net)) == expected
+
+
+def test_the_table_names_modules_and_sizes():
+    shown = str(receptive_field(nn.Sequential(conv(3, 4, 3, padding=1), nn.MaxPool2d(2), conv(4, 8, (3, 5)))))
+    rows = [line.split() for line in shown.splitlines()]
+    assert rows[0] == ["module", "operation", "output", "kernel", "stride", "dilation", "size", "jump", "start"]
+    assert rows[1] == ["0", "convolution", "4x32x32", "3", "1", "1", "3", "1", "-1"]
+    assert rows[3] == ["2", "convolution", "8x14x12", "3x5", "1", "1", "8x12", "2", "-1"]
+    assert shown.endswith("A unit of the trunk sees 8x12 pixels.")
+
+
+def test_a_notebook_shows_the_same_table_in_html():
+    field = receptive_field(nn.Sequential(conv(3, 4, 3), nn.AdaptiveAvgPool2d(1)))
+    page = field._repr_html_()
+    cells = re.findall(r"<t[hd]>(.*?)</t[hd]>", page)
+    assert cells == [cell for row in field.rows() for cell in row]
+    assert "sees 3 pixels, and the output sees the whole image" in page
