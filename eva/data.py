@@ -11,7 +11,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -109,7 +109,7 @@ class BatchLoader:
 
     The split is kept on `device` and every step happens there, batch by batch. Passes are counted in `epoch`, and the
     order and augmentation of a pass depend on (`seed`, `epoch`) alone: set `epoch` to repeat one. `size`, when set,
-    halves, shrinks or enlarges the images to that many pixels (progressive resizing: Howard 2018).
+    shrinks or enlarges the images to that many pixels (progressive resizing: Howard 2018).
     Any other iterable of such pairs, a `torch.utils.data.DataLoader` for one, can stand in its place.
     """
 
@@ -224,9 +224,14 @@ def export_jpeg(splits: Splits, folder: str | os.PathLike[str]) -> None:
     figures were measured on, after the same losses.
     Raises FileExistsError where `folder` holds anything: mixing two data sets would go unnoticed.
     """
-    kept, held_out, test = (astuple(split) for split in (splits.train, splits.validation, splits.test))
-    training = (torch.cat([kept[0], held_out[0]]), torch.cat([kept[1], held_out[1]]), torch.cat([kept[2], held_out[2]]))
-    image_folder.write(Path(folder), splits.classes, {"train": training, "test": test})
+    kept, held_out, test = splits.train, splits.validation, splits.test
+    training = (
+        torch.cat([kept.images, held_out.images]),
+        torch.cat([kept.labels, held_out.labels]),
+        torch.cat([kept.indices, held_out.indices]),
+    )
+    parts = {"train": training, "test": (test.images, test.labels, test.indices)}
+    image_folder.write(Path(folder), splits.classes, parts)
 
 
 def _shapes(why: str) -> Splits:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from eva.model import Conv, Net, Residual, SeparableConv
-from eva.receptive_field import receptive_field
+from eva.receptive_field import effective_receptive_field, receptive_field
 from eva.tracing import ReceptiveFieldError
 
 
@@ -304,3 +304,54 @@ def test_a_notebook_shows_the_same_table_in_html():
     cells = re.findall(r"<t[hd]>(.*?)</t[hd]>", page)
     assert cells == [cell for row in field.rows() for cell in row]
     assert "sees 3 pixels, and the output sees the whole image" in page
+
+
+# The effective field
+
+
+@pytest.mark.parametrize(("kernel", "depth"), [(3, 5), (3, 10), (3, 20), (5, 6)])
+def test_uniform_weights_give_the_closed_form(kernel, depth):
+    """A stack of boxes: the variances of n uniform distributions over k pixels add up to n (k^2 - 1) / 12."""
+    stack = nn.Sequential(*(conv(1, 1, kernel, padding=kernel // 2, bias=False) for _ in range(depth))).double()
+    for layer in stack:
+        nn.init.constant_(layer.weight, 1.0)
+    field = effective_receptive_field(stack, torch.randn(2, 1, 65, 65, dtype=torch.float64))
+    expected = (depth * (kernel**2 - 1) / 12) ** 0.5
+    assert field.std == pytest.approx((expected, expected), rel=1e-6)
+    assert field.heat.sum().item() == pytest.approx(1)
+    # In the limit a round bell: half of it lies within 1.18 standard deviations, 95 % within 2.45.
+    assert field.radius_50 == pytest.approx(1.177 * expected, abs=0.8)
+    assert field.radius_95 == pytest.approx(2.448 * expected, abs=0.8)
+
+
+def test_the_effective_field_lies_inside_the_theoretical_one():
+    torch.manual_seed(0)
+    model = nn.Sequential(conv(3, 8, 3, padding=1), nn.ReLU(), conv(8, 8, 5, padding=2), nn.ReLU())
+    heat = effective_receptive_field(model, torch.randn(4, 3, 33, 33)).heat
+    rows, columns = heat.nonzero().T
+    assert (rows.max() - rows.min() + 1, columns.max() - columns.min() + 1) == receptive_field(model).size == (7, 7)
+    one = effective_receptive_field(model, torch.randn(4, 3, 33, 33), layer=model[0]).heat
+    assert (one > 0).sum() == 9
+
+
+def test_measuring_the_effective_field_leaves_the_model_alone():
+    model = nn.Sequential(conv(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout()).train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    images = torch.randn(2, 3, 16, 16)
+    effective_receptive_field(model, images)
+    assert all(module.training for module in model.modules())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert images.grad is None
+    assert all(not module._forward_hooks for module in model.modules())
+
+
+def test_layers_without_a_map_or_a_gradient_are_named():
+    model = nn.Sequential(conv(3, 4, 3), nn.Flatten(), nn.Linear(4 * 14 * 14, 2))
+    with pytest.raises(ReceptiveFieldError, match="Linear gives no map of more than one pixel"):
+        effective_receptive_field(model, torch.randn(1, 3, 16, 16), layer=model[2])
+    dead = nn.Sequential(conv(3, 4, 3), nn.ReLU(inplace=True))
+    nn.init.constant_(dead[0].bias, -1e6)
+    with pytest.raises(ReceptiveFieldError, match="no gradient comes back"):
+        effective_receptive_field(dead, torch.randn(1, 3, 16, 16), layer=dead[1])
+    assert (effective_receptive_field(dead, torch.randn(1, 3, 16, 16)).heat > 0).sum() == 9, "before the activation"
