@@ -130,7 +130,8 @@ def effective_receptive_field(model: nn.Module, images: Tensor, layer: nn.Module
 
     images: normalised floats (N, C, H, W), on the model's device. The unit is summed over its channels, and the
     absolute gradient averaged over images and summed over colours, in evaluation mode. `layer` is by default the last
-    convolution or batch norm that gives a map: before the last activation, since a ReLU that is off lets no gradient through.
+    convolution or batch norm that gives a map: before the last activation, since a ReLU that is off lets no gradient
+    through.
     The model stays as it is, its gradients too. Raises ReceptiveFieldError where `layer` gives no map, or where no
     gradient comes back.
     """
