@@ -1,10 +1,7 @@
-"""The calculator against the NaN probe: poison one row or column of the input, and see which outputs turn NaN.
-
-The probe knows nothing of kernels and strides. For a unit in the middle, the lowest and the highest pixel that the
-calculator names must reach it, and the pixels just outside of them must not.
-"""
+"""The calculator against the NaN probe of benchmarks/receptive_field.py, which knows nothing of kernels and strides."""
 
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from benchmarks.receptive_field import probe
 from eva.model import Conv, Net, Residual, SeparableConv
 from eva.receptive_field import effective_receptive_field, receptive_field
 from eva.tracing import ReceptiveFieldError
@@ -35,28 +33,13 @@ def conv(*arguments, **options):
     return nn.Conv2d(*arguments, **options)
 
 
-def agree(model, trunk=None, channels=3, short=32):
+def agree(model, trunk=None, short=32):
     """Assert that the probe agrees with `receptive_field(model)`. `trunk` maps images to the last spatial tensor."""
     model = model.eval().double()
-    trunk = trunk or model
+    field = receptive_field(model, (3, 64, 64))
+    torch.manual_seed(0)
     for axis in (0, 1):
-        rough = receptive_field(model, (channels, 64, 64))
-        jump = rough.jump[axis]
-        long = -(-(rough.size[axis] + abs(rough.start[axis]) + 6 * jump) // (4 * jump)) * 4 * jump
-        size = (long, short) if axis == 0 else (short, long)
-        field = receptive_field(model, (channels, *size))
-        assert field.size == rough.size, "the size does not depend on the image's"
-        lo, hi = field.start[axis], field.start[axis] + field.size[axis] - 1
-        unit = max(0, -(-(1 - lo) // jump))  # the first one that sees no padding and not the border either
-        lo, hi = lo + unit * jump, hi + unit * jump
-        assert 0 < lo <= hi < long - 1, "this input is long enough for the probe"
-        torch.manual_seed(0)
-        images = torch.rand(4, channels, *size, dtype=torch.float64)
-        for image, pixel in zip(images, (lo - 1, lo, hi, hi + 1), strict=True):
-            image.select(1 + axis, pixel).fill_(float("nan"))
-        with torch.no_grad():
-            reached = [out.select(1 + axis, unit).isnan().any().item() for out in trunk(images)]
-        assert reached == [False, True, True, False], f"axis {axis}: {field}"
+        assert probe(model, field, trunk or model, axis, short), f"axis {axis}: {field}"
 
 
 GRAPHS = {
@@ -129,7 +112,7 @@ def test_the_probe_agrees_on_net(conv_kind):
 @pytest.mark.parametrize("name", ["squeezenet1_0", "alexnet", "vgg11"])
 def test_the_probe_agrees_on_torchvisions_networks(name):
     model = getattr(torchvision.models, name)(weights=None)
-    agree(nn.Sequential(model.features), channels=3, short=96)
+    agree(nn.Sequential(model.features), short=96)
 
 
 @pytest.mark.parametrize(
@@ -150,6 +133,14 @@ def test_published_sizes_of_torchvisions_networks(name, size):
     assert field.size == (size, size)
     assert field.whole_image
     assert field.clipped == (min(size, 224),) * 2
+
+
+def test_the_probe_notices_a_field_that_is_one_pixel_off():
+    model = nn.Sequential(conv(3, 4, 3, padding=1), nn.MaxPool2d(2), conv(4, 4, 3)).eval().double()
+    field = receptive_field(model, (3, 64, 64))
+    for wrong in ({"size": (7, 8)}, {"size": (9, 8)}, {"start": (0, -1)}, {"start": (-2, -1)}):
+        assert probe(model, field, model, axis=0, short=32)
+        assert not probe(model, replace(field, **wrong), model, axis=0, short=32)
 
 
 @st.composite
