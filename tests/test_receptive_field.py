@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from benchmarks.receptive_field import probe
+from benchmarks.receptive_field import PAGE, probe
 from eva.model import Conv, Net, Residual, SeparableConv
 from eva.receptive_field import effective_receptive_field, receptive_field
 from eva.tracing import ReceptiveFieldError
@@ -346,3 +346,14 @@ def test_layers_without_a_map_or_a_gradient_are_named():
     with pytest.raises(ReceptiveFieldError, match="no gradient comes back"):
         effective_receptive_field(dead, torch.randn(1, 3, 16, 16), layer=dead[1])
     assert (effective_receptive_field(dead, torch.randn(1, 3, 16, 16)).heat > 0).sum() == 9, "before the activation"
+
+
+def test_the_table_of_torchvisions_networks_is_of_this_calculator():
+    """The big networks' probe stays out of the tests; that the table still holds what the calculator says does not."""
+    rows = [line.strip("| ").split(" | ") for line in PAGE.read_text().splitlines() if line.startswith("| ")][1:]
+    assert len(rows) >= 30
+    assert {row[5] for row in rows} == {"yes"}
+    for name, size, jump, start, *_ in rows:
+        if name in ("googlenet", "densenet121", "mobilenet_v3_small", "shufflenet_v2_x1_0", "regnet_x_400mf"):
+            field = receptive_field(getattr(torchvision.models, name)(weights=None), (3, 224, 224))
+            assert (field.size[0], field.jump[0], field.start[0]) == (int(size), int(jump), int(start))
