@@ -18,7 +18,7 @@ from eva import checkpoint, data, download, image_folder
 from eva.device import default_device, hardware
 from eva.files import replacing
 from eva.measure import count_macs, count_parameters
-from eva.model import Net, pretrained, pretrained_card, restore
+from eva.model import Net, pretrained_card, restore
 from eva.recipes import RECIPES, default_recipe
 from eva.training import MODEL_FILE, History, TrainingError, fit, test
 
@@ -140,7 +140,7 @@ def _finish(out: Path, report: dict, history: History) -> None:
 
 def _predict(asked: argparse.Namespace) -> int:
     saved = checkpoint.load(asked.model) if asked.model else pretrained_card()
-    model = restore(saved, asked.model) if asked.model else pretrained()
+    model = restore(saved, asked.model or "the shipped network")
     pixels = torch.stack([torch.from_numpy(image_folder.read_image(path)[0].copy()) for path in asked.images])
     mean, std = (torch.tensor(value).view(1, 3, 1, 1) for value in (saved.mean, saved.std))
     images = (pixels.permute(0, 3, 1, 2) / 255 - mean) / std

@@ -65,7 +65,7 @@ class Recipe:
 BUDGETS = ("smoke", "cpu", "gpu")  # what EVA_BUDGET may be, from seconds a notebook to the real run
 
 RECIPES = {
-    # 80 % on two cores in under five minutes (results/README.md has the figures).
+    # 80 % on two cores in under five minutes (results/time_to_accuracy.md has the figures).
     "cpu": Recipe(epochs=6, width=0.5, batch_size=64, sizes=(16, 20, 24, 28, 32, 32)),
     # One GPU, minutes. Not measured on a GPU yet.
     "gpu": Recipe(epochs=40, width=1.0, batch_size=512, learning_rate=0.4),

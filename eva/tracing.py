@@ -68,7 +68,7 @@ class Layer:
 _ELEMENTWISE = """
 relu relu_ relu6 hardtanh hardtanh_ sigmoid sigmoid_ tanh tanh_ silu silu_ gelu hardswish hardswish_ hardsigmoid
 hardsigmoid_ leaky_relu leaky_relu_ elu elu_ softplus mish threshold abs neg exp log sqrt rsqrt pow square clamp clamp_
-mul mul_ add add_ sub sub_ div div_ rsub maximum minimum where clone detach alias _to_copy contiguous copy_ lift_fresh
+mul mul_ add add_ sub sub_ div div_ rsub maximum minimum where clone detach alias _to_copy contiguous lift_fresh
 dropout native_dropout native_batch_norm _native_batch_norm_legit_no_training cudnn_batch_norm
 """
 ELEMENTWISE = set(_ELEMENTWISE.split())
@@ -110,11 +110,16 @@ class Tracer(TorchDispatchMode):
             return self._joined(name, bound, inputs, result)
         if name == "native_layer_norm":
             reduced = range(first.ndim - len(bound["normalized_shape"]), first.ndim)
-            return replace(seen, whole=seen.whole or bool(seen.dims and set(seen.dims) & set(reduced)))
+            mixed = not seen.packed and (seen.dims is None or bool(set(seen.dims) & set(reduced)))
+            return replace(seen, whole=seen.whole or mixed)
         if name in REDUCTIONS:
             return self._reduced(bound, first, seen)
         if name in PRODUCTS:
-            return seen if seen.packed else replace(seen, dims=None, whole=True)
+            if seen.packed and bound.get("mat1", bound.get("self")) is first and len(inputs) == 1:
+                return seen
+            if seen.dims is None:
+                return replace(seen, whole=True)
+            raise self._refusal(name, "it mixes the pixels of a map")
         if seen.dims is None and name in (
             "convolution",
             "max_pool2d_with_indices",
@@ -166,12 +171,11 @@ class Tracer(TorchDispatchMode):
         if name in ("cat", "stack") and (name == "stack" or bound.get("dim", 0) % result.ndim in (joined.dims or ())):
             raise self._refusal(name, "it sets maps side by side in space")
         for seen, other in spatial[1:]:
-            if seen.packed or joined.packed:
-                continue
             if (
                 seen.dims != joined.dims
+                or seen.packed != joined.packed
                 or [s.jump for s in seen.spans] != [s.jump for s in joined.spans]
-                or any(other.shape[d] != tensor.shape[d] for d in joined.dims or ())
+                or any(other.shape[d] != tensor.shape[d] for d in (joined.dims or ()) if d < tensor.ndim)
             ):
                 raise self._refusal(name, "maps of different sizes or jumps meet in it")
             spans = (joined.spans[0].hull(seen.spans[0]), joined.spans[1].hull(seen.spans[1]))
@@ -181,8 +185,10 @@ class Tracer(TorchDispatchMode):
     def _reduced(self, bound: dict[str, Any], first: Tensor, seen: Seen) -> Seen:
         given = bound.get("dim")
         reduced = {d % first.ndim for d in ([given] if isinstance(given, int) else given or range(first.ndim))}
-        if seen.packed or seen.dims is None:
-            return replace(seen, whole=seen.whole or seen.packed is not None)
+        if seen.packed:
+            raise self._refusal("a reduction", "it comes where maps are merged with the batch")
+        if seen.dims is None:
+            return replace(seen, whole=seen.whole or first.ndim - 1 in reduced)
         if set(seen.dims) <= reduced:
             return replace(seen, dims=None, whole=True)
         if set(seen.dims) & reduced:
@@ -229,7 +235,9 @@ class Tracer(TorchDispatchMode):
         return self._windowed(name.strip("_"), seen, result, step, step, [0, 0], [1, 1])
 
     def _moved(self, name: str, bound: dict[str, Any], seen: Seen, first: Tensor, result: Tensor) -> Seen:
-        if seen.dims is None or seen.packed:
+        if seen.packed:
+            raise self._refusal(name, "it comes where maps are merged with the batch")
+        if seen.dims is None:
             return seen
         spans = list(seen.spans)
         if name == "constant_pad_nd":

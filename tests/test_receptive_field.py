@@ -93,6 +93,13 @@ GRAPHS = {
         conv(3, 4, 3, padding=1),
         nn.Linear(4, 5),
     ),
+    "linear layers at each pixel of two branches": lambda: Calls(
+        lambda layers, x: sum(
+            pixelwise(a(x).permute(0, 2, 3, 1)) for a, pixelwise in zip(*layers, strict=True)
+        ).permute(0, 3, 1, 2),
+        nn.ModuleList([conv(3, 4, 3, padding=1), conv(3, 4, 7, padding=3)]),
+        nn.ModuleList([nn.Linear(4, 5), nn.Linear(4, 5)]),
+    ),
     "the course's blocks": lambda: nn.Sequential(Conv(3, 4, dilation=2), SeparableConv(4, 4), Residual(Conv(4, 4))),
 }
 
@@ -192,6 +199,8 @@ class Gate(nn.Module):
         ([nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)], True),
         ([nn.Flatten(), nn.Linear(4 * 12 * 12, 2)], True),
         ([Gate()], True),
+        ([Calls(lambda layers, x: x.flatten(2).mean(-1))], True),
+        ([Calls(lambda layers, x: x.flatten(2))], False),
         ([nn.GroupNorm(2, 4)], True),
         ([nn.InstanceNorm2d(4)], True),
         ([nn.BatchNorm2d(4)], False),
@@ -218,6 +227,9 @@ def test_heads_that_see_the_whole_image(head, whole):
         (Calls(lambda layers, x: x.roll(1, 2)), "roll"),
         (Calls(lambda layers, x: torch.cat([x, x], 2)), "cat .*side by side"),
         (Calls(lambda layers, x: x.flip(3)), "flip"),
+        (Calls(lambda layers, x: x @ x.transpose(2, 3)), "in the model itself"),
+        (Calls(lambda layers, x: x.softmax(3)), "_softmax .*mixes the pixels"),
+        (Calls(lambda layers, x: layers[0](x.flatten(0, 1)), nn.Linear(32, 4)), "view|addmm|mm"),
         (Calls(lambda layers, x: x.view(1, 3, 4, 8, 4, 8).transpose(3, 4)), "view .*takes space apart"),
     ],
 )
