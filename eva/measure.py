@@ -1,10 +1,21 @@
-"""What a network costs."""
+"""What a network costs: parameters, multiply-accumulates, seconds, bytes, and a table of its layers."""
 
+import contextlib
 import copy
+import io
+import json
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
+
+from eva.receptive_field import evaluating, receptive_field, unwrapped
+from eva.tracing import shown
 
 
 def count_parameters(model: nn.Module) -> int:
@@ -22,3 +33,98 @@ def count_macs(model: nn.Module, input_size: tuple[int, int, int] = (3, 32, 32))
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         probe(torch.empty(1, *input_size, device="meta"))
     return counter.get_total_flops() // 2
+
+
+def latency(model: nn.Module, images: Tensor, seconds: float = 1.0) -> float:
+    """Seconds that `model` takes for the batch `images`, in evaluation mode: the median of many runs.
+
+    After a warm-up, runs are timed by torch's own benchmark timer for about `seconds`; it waits for a GPU to finish.
+    Compare two networks in one session on a quiet machine: the same code can take twice as long an hour later.
+    """
+    from torch.utils.benchmark import Timer
+
+    with evaluating(model), torch.inference_mode():
+        for _ in range(3):  # the first runs choose algorithms, and compile
+            model(images)
+        timer = Timer("model(images)", globals={"model": model, "images": images}, num_threads=torch.get_num_threads())
+        return timer.blocked_autorange(min_run_time=seconds).median
+
+
+def peak_memory(work: Callable[[], object]) -> int:
+    """The most bytes that tensors held at one time during `work()`, beyond those that were there before it.
+
+    Of the GPU where there is one, else of the CPU, where torch's profiler reports each allocation: give it one training
+    step and not an epoch. What libraries take without torch's allocator is not in it.
+    """
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        work()
+        torch.cuda.synchronize()
+        return torch.cuda.max_memory_allocated() - before
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiler:
+        work()
+    with tempfile.TemporaryDirectory() as folder:
+        trace = Path(folder) / "trace.json"
+        profiler.export_chrome_trace(str(trace))
+        events = [event for event in json.loads(trace.read_text())["traceEvents"] if event["name"] == "[memory]"]
+    held = peak = 0
+    for event in sorted(events, key=lambda event: event["ts"]):
+        held += event["args"]["Bytes"]
+        peak = max(peak, held)
+    return peak
+
+
+def summary(model: nn.Module, input_size: tuple[int, int, int] = (3, 32, 32)) -> str:
+    """torchsummary's table of the layers, with their multiply-accumulates and receptive fields beside it.
+
+    torchsummary runs the model in the mode it is in, which moves the statistics of batch norm and torch's random state:
+    it gets a copy in evaluation mode here. It counts a shared layer each time that it runs, and misses parameters that
+    are not named weight or bias: a line says so where its total is not the true one.
+    Raises what `receptive_field` raises, and the model's own error where it fails.
+    """
+    import torchsummary
+
+    field = receptive_field(model, input_size)
+    probe = copy.deepcopy(unwrapped(model)).cpu().float().eval()
+    names = {module: name for name, module in probe.named_modules()}
+    watched: Counter[str] = Counter()  # torchsummary watches a module once for each place that it has in the model
+    ran: Counter[str] = Counter()
+    columns: list[tuple[str, str]] = []
+    counter = FlopCounterMode(display=False)
+    counted = 0
+
+    def note(module: nn.Module, inputs: Any, output: Any) -> None:
+        nonlocal counted
+        name, done = names[module], counter.get_total_flops() // 4  # a batch of two, two operations a MAC
+        calls = field.modules.get(name, [])[ran[name] // watched[name] :]
+        sees = ("all" if calls[0].whole else shown(calls[0].size)) if calls else ""
+        columns.append((f"{done - counted:,}", sees))
+        counted = done
+        ran[name] += 1
+
+    def watch(module: nn.Module) -> None:
+        if module is not probe and not isinstance(module, nn.Sequential | nn.ModuleList):
+            module.register_forward_hook(note)
+            watched[names[module]] += 1
+
+    probe.apply(watch)
+    printed = io.StringIO()
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), counter, contextlib.redirect_stdout(printed):
+        torchsummary.summary(probe, input_size, device="cpu")
+    return _beside(printed.getvalue(), columns, count_parameters(model))
+
+
+def _beside(table: str, columns: list[tuple[str, str]], true_total: int) -> str:
+    """torchsummary's printed table with two columns more, and what is to be said of its total."""
+    head, rule, *rest = table.splitlines()[1:]
+    rows, totals = rest[: len(columns)], rest[len(columns) :]
+    lines = [f"{head}{'MACs':>15}{'Field':>9}", rule + "=" * 24]
+    lines += [f"{row}{macs:>15}{size:>9}" for row, (macs, size) in zip(rows, columns, strict=True)]
+    lines += [totals[0] + "=" * 24, *totals[1:-1]]
+    said = int(totals[1].rpartition(" ")[2].replace(",", ""))
+    if said != true_total:
+        lines.append(f"torchsummary counts {said:,} parameters; the model has {true_total:,}.")
+    macs = sum(int(macs.replace(",", "")) for macs, _ in columns)
+    return "\n".join([*lines, f"MACs of one image: {macs:,}", "-" * len(rule)])

@@ -12,7 +12,8 @@ which have shapes and no values.
 """
 
 import html
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -22,7 +23,7 @@ from torch.func import functional_call
 from torch.nn.parameter import is_lazy
 from torch.utils._pytree import tree_leaves
 
-from eva.tracing import Layer, Pair, ReceptiveFieldError, Tracer, both, shown
+from eva.tracing import Layer, Pair, ReceptiveFieldError, Seen, Tracer, both, shown
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class ReceptiveField:
     start: Pair  # the lowest pixel that unit 0 sees; negative inside the padding
     whole_image: bool  # the output sees all of the input
     layers: tuple[Layer, ...]
+    modules: dict[str, list[Seen]]  # what each module's output sees, by its name, for each time that it ran
     input_size: tuple[int, int, int]
 
     @property
@@ -81,18 +83,28 @@ def receptive_field(model: nn.Module, input_size: tuple[int, int, int] = (3, 32,
     """
     if len(input_size) != 3 or not all(isinstance(n, int) and n > 0 for n in input_size):
         raise ValueError(f"input_size must be (C, H, W), three positive whole numbers, got {input_size!r}")
-    model = getattr(model, "_orig_mod", model)  # compiled
-    model = model.module if isinstance(model, nn.DataParallel) else model
-    state = dict(model.named_parameters(remove_duplicate=False)) | dict(model.named_buffers(remove_duplicate=False))
+    model = unwrapped(model)
+    state = {
+        f"{prefix}.{name}".lstrip("."): value
+        for prefix, module in model.named_modules()  # a shared one once, or functional_call leaves it changed
+        for name, value in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))
+    }
     lazy = [name for name, value in state.items() if is_lazy(value)]
     if lazy:
         raise ReceptiveFieldError(f"{lazy[0]} has no shape yet: run the model once on a batch before measuring it")
     meta = {name: torch.empty_like(value, device="meta") for name, value in state.items()}
     dtype = next((value.dtype for value in state.values() if value.is_floating_point()), torch.float32)
     images = torch.empty(1, *input_size, dtype=dtype, device="meta")
-    with _evaluating(model), _module_names(model) as names, torch.no_grad(), Tracer(images, names) as tracer:
+    running, modules = [""], defaultdict[str, list[Seen]](list)
+    tracer = Tracer(images, running)
+
+    def ran(name: str, output: object) -> None:
+        if isinstance(output, Tensor) and id(output) in tracer.seen:
+            modules[name].append(tracer.seen[id(output)])
+
+    with evaluating(model), _watching(model, running, ran), torch.no_grad(), tracer:
         try:
-            output = functional_call(model, meta, (images,))
+            output = functional_call(model, meta, (images,), tie_weights=False)
         except ReceptiveFieldError:
             raise
         except Exception as error:
@@ -106,11 +118,12 @@ def receptive_field(model: nn.Module, input_size: tuple[int, int, int] = (3, 32,
         )
     trunk = ends[0].spans
     return ReceptiveField(
-        size=both(span.hi - span.lo + 1 for span in trunk),
+        size=ends[0].size,
         jump=both(span.jump for span in trunk),
         start=both(span.lo for span in trunk),
         whole_image=any(end.whole for end in ends),
         layers=tuple(tracer.layers),
+        modules=dict(modules),
         input_size=input_size,
     )
 
@@ -144,7 +157,7 @@ def effective_receptive_field(model: nn.Module, images: Tensor, layer: nn.Module
     chosen = [layer] if layer else [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.BatchNorm2d)]
     handles = [module.register_forward_hook(keep) for module in chosen]
     try:
-        with _evaluating(model), torch.enable_grad():
+        with evaluating(model), torch.enable_grad():
             leaf = images.detach().clone().requires_grad_()
             model(leaf)
     finally:
@@ -170,8 +183,14 @@ def _measured(heat: Tensor) -> EffectiveField:
     return EffectiveField(heat, std, *radii)
 
 
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The model inside torch.compile's wrapper, or DataParallel's."""
+    model = getattr(model, "_orig_mod", model)
+    return model.module if isinstance(model, nn.DataParallel) else model
+
+
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def evaluating(model: nn.Module) -> Iterator[None]:
     """Evaluation mode, and then each module back in its own."""
     modes = [(module, module.training) for module in model.modules()]
     try:
@@ -183,14 +202,22 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _module_names(model: nn.Module) -> Iterator[list[str]]:
-    """A stack of the names of the modules that are running, kept by global hooks: the model's own stay as they are."""
+def _watching(model: nn.Module, running: list[str], ran: Callable[[str, object], None]) -> Iterator[None]:
+    """Keep the names of the modules that are running on the stack `running`, and tell `ran` of each one's output.
+
+    Global hooks do it: the model's own stay as they are.
+    """
     names = {module: name for name, module in model.named_modules()}
-    stack = [""]
-    before = nn.modules.module.register_module_forward_pre_hook(lambda module, _: stack.append(names.get(module, "?")))
-    after = nn.modules.module.register_module_forward_hook(lambda *_: (stack.pop(), None)[1], always_call=True)
+
+    def left(module: nn.Module, inputs: object, output: object) -> None:
+        ran(running.pop(), output)
+
+    before = nn.modules.module.register_module_forward_pre_hook(
+        lambda module, _: running.append(names.get(module, "?"))
+    )
+    after = nn.modules.module.register_module_forward_hook(left, always_call=True)
     try:
-        yield stack
+        yield
     finally:
         before.remove()
         after.remove()

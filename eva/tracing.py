@@ -49,6 +49,10 @@ class Seen:
     whole: bool = False  # something on the way here saw all of the input
     packed: tuple[int, ...] | None = None  # the shape before rows and columns were merged with the batch
 
+    @property
+    def size(self) -> Pair:
+        return both(span.hi - span.lo + 1 for span in self.spans)
+
 
 @dataclass(frozen=True)
 class Layer:

@@ -285,6 +285,15 @@ def test_the_model_and_the_random_state_are_left_alone(fails):
     assert not nn.modules.module._global_forward_pre_hooks
 
 
+def test_shared_modules_and_tied_weights_are_followed_and_left_alone():
+    model = nn.Sequential(conv(3, 3, 3), conv(3, 3, 3), conv(3, 3, 3, dilation=2))
+    model[1] = model[0]
+    model[2].weight = model[0].weight
+    before = [(name, id(value)) for name, value in model.named_parameters(remove_duplicate=False)]
+    assert receptive_field(model).size == (9, 9)
+    assert [(name, id(value)) for name, value in model.named_parameters(remove_duplicate=False)] == before
+
+
 def test_wrapped_models_are_unwrapped():
     net = Net(0.125)
     expected = receptive_field(net)
