@@ -7,8 +7,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
+from matplotlib.colors import ListedColormap, to_rgba
 from matplotlib.figure import Figure
+from matplotlib.patches import Circle, Rectangle
 from torch import Tensor
+
+from eva.receptive_field import EffectiveField, ReceptiveField
 
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#666666"  # from Okabe and Ito's colour-blind-safe palette
 
@@ -108,6 +112,52 @@ def maps(values: Sequence[Tensor], titles: Sequence[str], *, suptitle: str = "",
                 shade = "black" if value >= middle else "white"
                 axis.text(column, row, f"{value:g}", ha="center", va="center", color=shade, fontsize=8)
     figure.suptitle(suptitle)
+    return _finished(figure)
+
+
+def field_growth(fields: dict[str, ReceptiveField], title: str = "") -> Figure:
+    """How the receptive field grows, layer by layer, of up to four networks. Rows; a layer is one operation traced."""
+    figure, axis = plt.subplots(figsize=(7, 3.4), layout="constrained")
+    looks = zip((BLUE, ORANGE, GREY, "#009e73"), ("-", "--", ":", "-."), ("o", "s", "^", "d"), strict=True)
+    for (name, field), (color, dash, marker) in zip(fields.items(), looks, strict=False):
+        sizes = [1, *(layer.size[0] for layer in field.layers)]
+        label = f"{name}: {sizes[-1]} pixels"
+        axis.step(range(len(sizes)), sizes, dash, where="post", color=color, marker=marker, markersize=4, label=label)
+    for side in {field.input_size[1] for field in fields.values()}:
+        axis.axhline(side, color="black", lw=0.8)
+        axis.text(0, side, f" the image: {side} pixels", va="bottom", fontsize=8)
+    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.set(title=title, xlabel="layer (0 is the image)", ylabel="receptive field (pixels)")
+    axis.grid(alpha=0.3)
+    axis.legend()
+    return _finished(figure)
+
+
+def field_over(image: Tensor, field: ReceptiveField, heats: dict[str, EffectiveField], title: str = "") -> Figure:
+    """What the trunk's unit in the middle could see (dashed box), and what moves it (shade), drawn over an image.
+
+    image: (3, H, W), uint8. `heats` are drawn side by side, each with the circle that holds 95 % of it.
+    """
+    figure, grid = plt.subplots(1, len(heats), figsize=(4 * len(heats), 4.6), squeeze=False, layout="constrained")
+    unit = [field.layers[-1].shape[2 + axis] // 2 for axis in (0, 1)]
+    top, left = (field.start[axis] + unit[axis] * field.jump[axis] - 0.5 for axis in (0, 1))
+    grey = image.cpu().float().mean(0).numpy() / 255
+    for axis, (name, effective) in zip(grid[0], heats.items(), strict=True):
+        axis.imshow(0.35 + 0.6 * grey, cmap="gray", vmin=0, vmax=1)
+        shade = (effective.heat / effective.heat.max()).numpy()
+        colour = ListedColormap([to_rgba(ORANGE)])
+        axis.imshow(shade * 0, cmap=colour, alpha=0.85 * shade)
+        size = field.size[1], field.size[0]
+        box = Rectangle((left, top), *size, fill=False, ls="--", lw=1.5, ec=BLUE, label=f"could see: {field.size[0]} px")
+        ring = Circle((effective.centre[1], effective.centre[0]), effective.radius_95, fill=False, lw=1.5, ec="black",
+                      label=f"95 % within {effective.radius_95:.0f} px")  # fmt: skip
+        axis.add_patch(box)
+        axis.add_patch(ring)
+        height, width = grey.shape
+        axis.set(xlim=(min(left, 0) - 2, max(left + size[0], width) + 2), title=name, xlabel="column (pixels)",
+                 ylim=(max(top + size[1], height) + 2, min(top, 0) - 2), ylabel="row (pixels)")  # fmt: skip
+        axis.legend(loc="lower right", fontsize=8)
+    figure.suptitle(title)
     return _finished(figure)
 
 

@@ -133,6 +133,7 @@ class EffectiveField:
     """How much each input pixel moves the unit in the middle, measured by the gradient. Distances are in pixels."""
 
     heat: Tensor  # (H, W), not negative, with sum 1
+    centre: tuple[float, float]  # its mean, row and column
     std: tuple[float, float]  # standard deviation along rows and columns
     radius_50: float  # of the circle around the heat's centre that holds half of it
     radius_95: float
@@ -175,12 +176,13 @@ def effective_receptive_field(model: nn.Module, images: Tensor, layer: nn.Module
 
 def _measured(heat: Tensor) -> EffectiveField:
     rows, columns = torch.meshgrid(*(torch.arange(n, dtype=heat.dtype) for n in heat.shape), indexing="ij")
-    dy, dx = rows - (heat * rows).sum(), columns - (heat * columns).sum()
+    centre = float((heat * rows).sum()), float((heat * columns).sum())
+    dy, dx = rows - centre[0], columns - centre[1]
     distance, order = torch.hypot(dy, dx).flatten().sort()
     held = heat.flatten()[order].cumsum(0)
     radii = [float(distance[(held < share).sum().clamp(max=len(held) - 1)]) for share in (0.5, 0.95)]
     std = (float((heat * dy**2).sum().sqrt()), float((heat * dx**2).sum().sqrt()))
-    return EffectiveField(heat, std, *radii)
+    return EffectiveField(heat, centre, std, *radii)
 
 
 def unwrapped(model: nn.Module) -> nn.Module:

@@ -1,0 +1,66 @@
+"""How far does Net look in fact? Its effective receptive field before and after training.
+
+    python benchmarks/effective_field.py        # seconds; writes results/effective_field.md
+
+The gradient of the trunk's middle unit over validation images (Luo et al. 2016), once on the images as they are, once
+on images continued beyond their border by reflection, so that the border does not cut the field off. Before training:
+three seeds. After: the network that ships with the package.
+"""
+
+import statistics
+import sys
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from eva.data import BatchLoader, load
+from eva.files import replacing
+from eva.model import Net, pretrained, pretrained_card
+from eva.receptive_field import effective_receptive_field, receptive_field
+
+PAGE = Path(__file__).parent.parent / "results" / "effective_field.md"
+SEEDS = (0, 1, 2)
+IMAGES = 200
+
+
+def row(name: str, models: list[nn.Module], images: Tensor) -> str:
+    """One line of the table: means over the models."""
+    fields = [effective_receptive_field(model, images) for model in models]
+    figures = [
+        statistics.mean(values)
+        for values in zip(*((*field.std, field.radius_50, field.radius_95) for field in fields), strict=True)
+    ]
+    return f"| {name} | {images.shape[2]} | {len(models)} | " + " | ".join(f"{figure:.1f}" for figure in figures) + " |"
+
+
+def main() -> None:
+    splits, card, trained = load(), pretrained_card(), pretrained()
+    if splits.name != card.data:
+        sys.exit(f"the shipped network learned on {card.data} and the images here are {splits.name}: set EVA_DATA")
+    images, _ = next(iter(BatchLoader(splits.validation, splits.normalisation, batch_size=IMAGES)))
+    untrained: list[nn.Module] = []
+    for seed in SEEDS:
+        torch.manual_seed(seed)
+        untrained.append(Net(**card.arguments))
+    size = receptive_field(trained).size[0]
+    lines = [
+        "# The effective receptive field of Net, in pixels",
+        "",
+        f"Net(width={card.arguments['width']}), on paper {size} x {size} pixels; {len(images)} validation images of "
+        f"{splits.name}; torch {torch.__version__}. Standard deviation of the gradient's mass along rows and columns, "
+        "and the radii that hold 50 and 95 % of it. Made by `benchmarks/effective_field.py`, which says how.",
+        "",
+        "| network | canvas | seeds | std, rows | std, columns | radius, 50 % | radius, 95 % |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for canvas in (images, F.pad(images, (31, 31, 31, 31), mode="reflect")):
+        lines += [row("before training", untrained, canvas), row("after training", [trained], canvas)]
+    with replacing(PAGE, "w") as file:
+        file.write("\n".join(lines) + "\n")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
