@@ -228,8 +228,8 @@ def _try_dilations(answer: Callable, rng: torch.Generator) -> None:
     layers = _chain([(3, 1, dilation) for dilation in said])
     size = receptive_field(layers, (1, 64, 64)).size[0]
     image = torch.zeros(1, 1, 2 * size + 1, 1, requires_grad=True)
-    for layer in layers:
-        nn.init.ones_(layer.weight)  # so that no two paths cancel
+    for weight in layers.parameters():
+        nn.init.ones_(weight)  # so that no two paths cancel
     layers(image)[0, 0, size, 0].backward()
     read = int((image.grad != 0).sum()) if image.grad is not None else 0
     if read < size:

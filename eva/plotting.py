@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 from matplotlib.colors import ListedColormap, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Rectangle
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from eva.receptive_field import EffectiveField, ReceptiveField
@@ -43,7 +44,7 @@ def curves(rows: Sequence[dict[str, Any]], title: str = "") -> Figure:
                              ("validation", {"color": ORANGE, "ls": "-", "marker": "s"})):  # fmt: skip
             axis.plot(epochs, [scale * row[f"{split}_{what}"] for row in rows], label=split, markersize=4, **style)
         axis.set(xlabel="epoch", ylabel=label, title=what)
-        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.3)
         axis.legend()
     figure.suptitle(title)
@@ -126,7 +127,7 @@ def field_growth(fields: dict[str, ReceptiveField], title: str = "") -> Figure:
     for side in {field.input_size[1] for field in fields.values()}:
         axis.axhline(side, color="black", lw=0.8)
         axis.text(0, side, f" the image: {side} pixels", va="bottom", fontsize=8)
-    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set(title=title, xlabel="layer (0 is the image)", ylabel="receptive field (pixels)")
     axis.grid(alpha=0.3)
     axis.legend()
@@ -148,7 +149,9 @@ def field_over(image: Tensor, field: ReceptiveField, heats: dict[str, EffectiveF
         colour = ListedColormap([to_rgba(ORANGE)])
         axis.imshow(shade * 0, cmap=colour, alpha=0.85 * shade)
         size = field.size[1], field.size[0]
-        box = Rectangle((left, top), *size, fill=False, ls="--", lw=1.5, ec=BLUE, label=f"could see: {field.size[0]} px")
+        box = Rectangle(
+            (left, top), *size, fill=False, ls="--", lw=1.5, ec=BLUE, label=f"could see: {field.size[0]} px"
+        )
         ring = Circle((effective.centre[1], effective.centre[0]), effective.radius_95, fill=False, lw=1.5, ec="black",
                       label=f"95 % within {effective.radius_95:.0f} px")  # fmt: skip
         axis.add_patch(box)

@@ -26,7 +26,7 @@ from torch.utils._pytree import tree_leaves
 from eva.tracing import Layer, Pair, ReceptiveFieldError, Seen, Tracer, both, shown
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ReceptiveField:
     """What a unit of the trunk sees: of the last spatial tensor before global pooling. Pairs are (rows, columns)."""
 
@@ -66,7 +66,7 @@ class ReceptiveField:
         whole = ", and the output sees the whole image" if self.whole_image else ""
         return f"A unit of the trunk sees {shown(self.size)} pixels{whole}."
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         rows = self.rows()
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -1,7 +1,9 @@
 import matplotlib.pyplot as plt
 import torch
 
-from eva.plotting import curves, image_grid, lines, live_curves, maps
+from eva.model import Net
+from eva.plotting import curves, field_growth, field_over, image_grid, lines, live_curves, maps
+from eva.receptive_field import EffectiveField, receptive_field
 
 ROWS = [
     {"epoch": 1, "train_loss": 2.0, "train_accuracy": 0.2, "validation_loss": 1.9, "validation_accuracy": 0.3},
@@ -51,3 +53,33 @@ def test_live_curves_redraw_one_figure(monkeypatch):
 def test_maps_write_their_values():
     figure = maps([torch.tensor([[1.0, -2.5]])], ["kernel"], numbers=True)
     assert [text.get_text() for text in figure.axes[0].texts] == ["1", "-2.5"]
+
+
+def test_the_growth_of_the_field_is_the_tables():
+    net = Net(0.125)
+    field = receptive_field(net)
+    figure = field_growth({"Net": field, "its stem": receptive_field(net.stem)}, "growth")
+    steps, stem, side = figure.axes[0].lines
+    assert list(steps.get_ydata()) == [1, *(layer.size[0] for layer in field.layers)]
+    assert list(stem.get_ydata()) == [1, 3]
+    assert set(side.get_ydata()) == {32}
+    assert steps.get_linestyle() != stem.get_linestyle()
+    assert "pixels" in figure.axes[0].get_ylabel()
+
+
+def test_the_box_and_the_heat_lie_where_they_belong(rng):
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 5, stride=2, padding=2), torch.nn.Conv2d(4, 4, 3, padding=1))
+    field = receptive_field(model, (3, 24, 32))
+    heat = torch.zeros(24, 32, dtype=torch.float64)
+    heat[7, 9] = 1
+    image = torch.randint(0, 256, (3, 24, 32), generator=rng, dtype=torch.uint8)
+    effective = EffectiveField(heat, (7.0, 9.0), (0.0, 0.0), 1.0, 2.5)
+    figure = field_over(image, field, {"one": effective, "two": effective})
+    box, ring = figure.axes[1].patches
+    assert (box.get_y(), box.get_x()) == (12 - 4.5, 16 - 4.5), "of the unit in row 6 and column 8 of the map"
+    assert (box.get_height(), box.get_width()) == (9, 9)
+    assert ring.center == (9, 7)
+    assert ring.radius == 2.5
+    shade = figure.axes[0].images[1].get_alpha()
+    assert (shade > 0).sum() == 1
+    assert shade[7, 9] > 0

@@ -56,6 +56,8 @@ def refresh(path: Path) -> None:
     seconds = time.perf_counter() - began
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)  # the times at which it ran
+        for output in cell.get("outputs", []):  # a widget without its kernel is dead: what stands in for it stays
+            output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
     notebook.metadata.pop("widgets", None)  # GitHub shows an error in place of a notebook that has it
     notebook.metadata["eva"] = {"code": code_hash(notebook), "budget": budget}
     minutes = f"{seconds / 60:.1f} minutes" if seconds >= 60 else f"{max(10, round(seconds, -1)):.0f} seconds"
