@@ -120,7 +120,7 @@ class ReceptiveFieldExplorer(VBox):
         return figure
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
-        """The widget, and the figure for where it does not run (ipywidgets 7 does not ask, and shows the widget alone)."""
+        """The widget, and the figure for where it does not run (ipywidgets 7 shows the widget alone)."""
         shown = super()._repr_mimebundle_(**options)
         png = io.BytesIO()
         self.to_figure().savefig(png, format="png", dpi=80)
