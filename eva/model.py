@@ -3,10 +3,13 @@
 Conv            3x3 convolution, batch norm, ReLU; with dilation=2 it spans 5x5 pixels at the same cost
 SeparableConv   each map by itself, then a 1x1 convolution across maps, batch norm, ReLU
 Residual        adds a block's input to its output
-Net             all of them: dilated first, separable in the middle, standard at the end
+Rung            a small network with as many of the course's ideas as one names
+Net             all of them at their final sizes: dilated first, separable in the middle, standard at the end
+LADDER          from plain convolutions to Net, one idea a step
 """
 
 from collections.abc import Callable
+from functools import partial
 from importlib import resources
 from typing import Any
 
@@ -33,6 +36,15 @@ class Conv(nn.Sequential):
         )
 
 
+class PlainConv(nn.Sequential):
+    """3x3 convolution and ReLU, no batch norm. The weights start as He et al. (2015) say, or the signal would fade."""
+
+    def __init__(self, inputs: int, outputs: int, dilation: int = 1) -> None:
+        window = nn.Conv2d(inputs, outputs, kernel_size=3, padding=dilation, dilation=dilation)
+        nn.init.kaiming_normal_(window.weight, nonlinearity="relu")
+        super().__init__(window, nn.ReLU(inplace=True))
+
+
 class SeparableConv(nn.Sequential):
     """Depthwise separable convolution, batch norm, ReLU: (N, inputs, H, W) to (N, outputs, H, W).
 
@@ -54,6 +66,35 @@ class Residual(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         return x + super().forward(x)
+
+
+IDEAS = ("global average pooling", "batch norm", "dropout", "dilated", "depthwise separable", "residual")
+
+
+class Rung(nn.Sequential):
+    """Seven 3x3 convolutions with those of the course's IDEAS that are named: `Rung()` has none, `Rung(*IDEAS)` all.
+
+    Images (N, 3, 32, 32), normalised, to logits (N, classes). Leave one idea out to see what it does (the separable
+    convolutions keep their batch norm). Raises ValueError for an idea that is none of them.
+    """
+
+    def __init__(self, *ideas: str, classes: int = 10) -> None:
+        unknown = [idea for idea in ideas if idea not in IDEAS]
+        if unknown:
+            raise ValueError(f"there is no idea {unknown[0]!r}: name some of {', '.join(IDEAS)}")
+        conv: Callable[..., nn.Module] = Conv if "batch norm" in ideas else PlainConv
+        middle = SeparableConv if "depthwise separable" in ideas else conv
+        repeat = Residual if "residual" in ideas else nn.Sequential  # of layers that keep the shape
+        dropout = [nn.Dropout(DROPOUT)] if "dropout" in ideas else []
+        rate = 2 if "dilated" in ideas else 1
+        pooled = "global average pooling" in ideas
+        super().__init__(
+            *(conv(3, STEM), conv(STEM, 32, rate), nn.MaxPool2d(2), repeat(conv(32, 32, rate)), *dropout),
+            *(middle(32, 64), nn.MaxPool2d(2), repeat(middle(64, 64)), *dropout),
+            *(conv(64, 64), repeat(conv(64, 64)), *dropout),
+            *((nn.AdaptiveAvgPool2d(1), nn.Flatten()) if pooled else (nn.Flatten(),)),
+            nn.Linear(64 if pooled else 64 * 8 * 8, classes),
+        )
 
 
 class Net(nn.Module):
@@ -103,6 +144,13 @@ class Net(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         maps = self.final(self.middle(self.initial(self.stem(images))))
         return self.classifier(self.pool(maps).flatten(1))
+
+
+LADDER: dict[str, Callable[[], nn.Module]] = {
+    "plain": Rung,
+    **{idea: partial(Rung, *IDEAS[: place + 1]) for place, idea in enumerate(IDEAS)},
+    "Net": Net,
+}
 
 
 def restore(saved: checkpoint.Checkpoint, origin: str = "the checkpoint") -> Net:
