@@ -41,7 +41,8 @@ def record(path: Path = LEDGER, **measured: Any) -> Line:
     `accuracies` and `test_accuracies` are fractions, one a seed, in the order of `seeds`; `splits` has the number of
     images in each split; `recipe` what it was trained by; `seconds` is of training, the median of the seeds;
     `peak_memory` bytes of one training step; `revision` that of the source when it began, by default the present one.
-    Mean, standard deviation, versions and date are added here. Raises LedgerError where a field is missing or unknown, or where seeds and accuracies do not match.
+    Mean, standard deviation, versions and date are added here. Raises LedgerError where a field is missing or unknown,
+    or where seeds and accuracies do not match.
     """
     measured |= {
         "accuracy": statistics.mean(measured.get("accuracies") or [math.nan]),

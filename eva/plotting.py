@@ -137,7 +137,7 @@ def field_growth(fields: dict[str, ReceptiveField], title: str = "") -> Figure:
 def field_over(image: Tensor, field: ReceptiveField, heats: dict[str, EffectiveField], title: str = "") -> Figure:
     """What the trunk's unit in the middle could see (dashed box), and what moves it (shade), drawn over an image.
 
-    image: (3, H, W), uint8. `heats` are drawn side by side, each with the circle that holds 95 % of it.
+    image: (3, H, W), uint8. `heats` are drawn side by side, each with the circles that hold half and 95 % of it.
     """
     figure, grid = plt.subplots(1, len(heats), figsize=(4 * len(heats), 4.6), squeeze=False, layout="constrained")
     unit = [field.layers[-1].shape[2 + axis] // 2 for axis in (0, 1)]
@@ -149,13 +149,11 @@ def field_over(image: Tensor, field: ReceptiveField, heats: dict[str, EffectiveF
         colour = ListedColormap([to_rgba(ORANGE)])
         axis.imshow(shade * 0, cmap=colour, alpha=0.85 * shade)
         size = field.size[1], field.size[0]
-        box = Rectangle(
-            (left, top), *size, fill=False, ls="--", lw=1.5, ec=BLUE, label=f"could see: {field.size[0]} px"
-        )
-        ring = Circle((effective.centre[1], effective.centre[0]), effective.radius_95, fill=False, lw=1.5, ec="black",
-                      label=f"95 % within {effective.radius_95:.0f} px")  # fmt: skip
-        axis.add_patch(box)
-        axis.add_patch(ring)
+        label = f"could see: {size[0]} px wide"
+        axis.add_patch(Rectangle((left, top), *size, fill=False, ls="--", lw=1.5, ec=BLUE, label=label))
+        for share, radius, dash in (("half", effective.radius_50, ":"), ("95 %", effective.radius_95, "-")):
+            label = f"{share} of it: {2 * radius:.0f} px wide"
+            axis.add_patch(Circle(effective.centre[::-1], radius, fill=False, ls=dash, lw=1.5, label=label))
         height, width = grey.shape
         axis.set(xlim=(min(left, 0) - 2, max(left + size[0], width) + 2), title=name, xlabel="column (pixels)",
                  ylim=(max(top + size[1], height) + 2, min(top, 0) - 2), ylabel="row (pixels)")  # fmt: skip

@@ -75,11 +75,11 @@ def test_the_box_and_the_heat_lie_where_they_belong(rng):
     image = torch.randint(0, 256, (3, 24, 32), generator=rng, dtype=torch.uint8)
     effective = EffectiveField(heat, (7.0, 9.0), (0.0, 0.0), 1.0, 2.5)
     figure = field_over(image, field, {"one": effective, "two": effective})
-    box, ring = figure.axes[1].patches
+    box, half, ring = figure.axes[1].patches
     assert (box.get_y(), box.get_x()) == (12 - 4.5, 16 - 4.5), "of the unit in row 6 and column 8 of the map"
     assert (box.get_height(), box.get_width()) == (9, 9)
-    assert ring.center == (9, 7)
-    assert ring.radius == 2.5
+    assert half.center == ring.center == (9, 7)
+    assert (half.radius, ring.radius) == (1, 2.5)
     shade = figure.axes[0].images[1].get_alpha()
     assert (shade > 0).sum() == 1
     assert shade[7, 9] > 0
