@@ -1,152 +1,97 @@
-"""The exercises' checks: each asks a learner's function random questions, and says what a wrong answer forgot.
+"""The exercises of notebooks 01 to 05. Each check says what a wrong answer forgot.
 
 PyTorch, or the receptive-field calculator, is the truth that answers are compared with.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
+from eva.grading import Wrong, a_number, a_random, a_tensor, close, exercise, named
 from eva.receptive_field import receptive_field
 
 
-class _Wrong(Exception):
-    """What is wrong with a learner's answer, in words for the learner."""
-
-
-def _exercise(
-    trial: Callable[[Callable, torch.Generator], None], trials: int, right: str
-) -> Callable[[Callable], None]:
-    """Make a check of `trial`, which asks a learner's function one random question and raises _Wrong."""
-
-    def check(answer: Callable) -> None:
-        rng = torch.Generator().manual_seed(0)
-        try:
-            for _ in range(trials):
-                trial(answer, rng)
-        except _Wrong as wrong:
-            print(f"Not yet: {wrong}")
-        except Exception as error:  # the learner's code, or what it did to ours: either way theirs to mend
-            print(f"Not yet: `{answer.__name__}` stopped with {type(error).__name__}: {error}")
-        else:
-            print(f"Right, {right}.")
-
-    check.__doc__ = f"Try a learner's function {right}; print what is wrong with it, or that it is right."
-    return check
-
-
-def _tensor(answer: Callable, value: Any, shape: tuple[int, ...]) -> Tensor:
-    name = answer.__name__
-    if value is None or value is Ellipsis:
-        raise _Wrong(f"`{name}` returned nothing.")
-    if not isinstance(value, Tensor):
-        raise _Wrong(f"`{name}` must return a tensor, and returned {type(value).__name__}.")
-    if tuple(value.shape) != shape:
-        raise _Wrong(f"`{name}` must return the shape {shape} here, and returned {tuple(value.shape)}.")
-    return value
-
-
-def _number(answer: Callable, value: Any) -> float:
-    if value is None or value is Ellipsis:
-        raise _Wrong(f"`{answer.__name__}` returned nothing.")
-    if isinstance(value, Tensor) and value.ndim == 0:
-        value = value.item()
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise _Wrong(f"`{answer.__name__}` must return a number, and returned {type(value).__name__}.")
-    return value
-
-
-def _random(rng: torch.Generator, low: int, high: int) -> int:
-    """An integer from `low` to `high`, both included."""
-    return int(torch.randint(low, high + 1, (), generator=rng))
-
-
-def _close(a: Tensor, b: Tensor) -> bool:
-    return torch.allclose(a.double(), b.double(), rtol=1e-4, atol=1e-4)
-
-
 def _try_normalise(answer: Callable, rng: torch.Generator) -> None:
-    count, height, width = (_random(rng, 2, 9) for _ in range(3))
+    count, height, width = (a_random(rng, 2, 9) for _ in range(3))
     images = torch.randint(0, 256, (count, 3, height, width), generator=rng, dtype=torch.uint8)
     mean, std = torch.rand(3, generator=rng) * 0.4 + 0.3, torch.rand(3, generator=rng) * 0.2 + 0.1
-    out = _tensor(answer, answer(images, mean, std), tuple(images.shape))
+    out = a_tensor(answer, answer(images, mean, std), tuple(images.shape))
     shaped_mean, shaped_std = mean.view(3, 1, 1), std.view(3, 1, 1)
-    if _close(out, (images - shaped_mean) / shaped_std):
-        raise _Wrong("the bytes go up to 255 and the mean is a fraction: divide the images by 255 first.")
-    if _close(out, images / 255 - shaped_mean):
-        raise _Wrong("the mean is gone, but the spread is not 1 yet: divide by the standard deviation.")
-    if _close(out, (images / 255 - shaped_mean) / shaped_std**2):
-        raise _Wrong("that divides by the variance: the standard deviation is its root, and is what you were given.")
-    if not _close(out, (images / 255 - shaped_mean) / shaped_std):
-        raise _Wrong("the values differ from (image / 255 - mean) / std of each pixel's own channel.")
+    if close(out, (images - shaped_mean) / shaped_std):
+        raise Wrong("the bytes go up to 255 and the mean is a fraction: divide the images by 255 first.")
+    if close(out, images / 255 - shaped_mean):
+        raise Wrong("the mean is gone, but the spread is not 1 yet: divide by the standard deviation.")
+    if close(out, (images / 255 - shaped_mean) / shaped_std**2):
+        raise Wrong("that divides by the variance: the standard deviation is its root, and is what you were given.")
+    if not close(out, (images / 255 - shaped_mean) / shaped_std):
+        raise Wrong("the values differ from (image / 255 - mean) / std of each pixel's own channel.")
 
 
-check_normalise = _exercise(_try_normalise, 10, "on 10 random batches")
+check_normalise = exercise(_try_normalise, 10, "on 10 random batches")
 
 
 def _try_output_size(answer: Callable, rng: torch.Generator) -> None:
-    kernel, stride, size = _random(rng, 1, 5), _random(rng, 1, 3), _random(rng, 6, 40)
-    padding = 6 * _random(
+    kernel, stride, size = a_random(rng, 1, 5), a_random(rng, 1, 3), a_random(rng, 6, 40)
+    padding = 6 * a_random(
         rng, 0, 1
     )  # with less, some wrong formulas agree by chance, and the hint would be a wrong one
     truth = F.conv2d(torch.zeros(1, 1, size, size), torch.zeros(1, 1, kernel, kernel), None, stride, padding).shape[-1]
-    said = _number(answer, answer(size, kernel, stride, padding))
+    said = a_number(answer, answer(size, kernel, stride, padding))
     if not isinstance(said, int):
-        raise _Wrong(
-            f"`{answer.__name__}` returned {said!r}: a step that does not fit is left out, so round down, with //."
+        raise Wrong(
+            f"`{named(answer)}` returned {said!r}: a step that does not fit is left out, so round down, with //."
         )
     if said == truth:
         return
     setting = f"A {kernel}x{kernel} kernel with stride {stride} and padding {padding} makes {truth} of {size} pixels"
     if said == (size + 2 * padding - kernel) // stride:
-        raise _Wrong(f"{setting}, not {said}: the first position counts too, before any step.")
+        raise Wrong(f"{setting}, not {said}: the first position counts too, before any step.")
     if said == (size + padding - kernel) // stride + 1:
-        raise _Wrong(f"{setting}, not {said}: padding goes on both sides.")
-    raise _Wrong(f"{setting}, not {said}.")
+        raise Wrong(f"{setting}, not {said}: padding goes on both sides.")
+    raise Wrong(f"{setting}, not {said}.")
 
 
-check_output_size = _exercise(_try_output_size, 40, "on 40 random kernels, strides, paddings and sizes")
+check_output_size = exercise(_try_output_size, 40, "on 40 random kernels, strides, paddings and sizes")
 
 
 def _try_count_weights(answer: Callable, rng: torch.Generator) -> None:
-    inputs, outputs, kernel = _random(rng, 2, 64), _random(rng, 2, 64), _random(rng, 2, 7)
+    inputs, outputs, kernel = a_random(rng, 2, 64), a_random(rng, 2, 64), a_random(rng, 2, 7)
     layer = nn.Conv2d(inputs, outputs, kernel)
     truth = sum(parameter.numel() for parameter in layer.parameters())
-    said = _number(answer, answer(inputs, outputs, kernel))
+    said = a_number(answer, answer(inputs, outputs, kernel))
     setting = f"nn.Conv2d({inputs}, {outputs}, {kernel}) has {truth:,} parameters, not {said:,}"
     if said == truth - outputs:
-        raise _Wrong(f"{setting}: each output map has a bias too.")
+        raise Wrong(f"{setting}: each output map has a bias too.")
     if said in (outputs * kernel**2, outputs * kernel**2 + outputs):
-        raise _Wrong(f"{setting}: each output map has a kernel for each of the {inputs} input maps.")
+        raise Wrong(f"{setting}: each output map has a kernel for each of the {inputs} input maps.")
     if said in (inputs * outputs * kernel, inputs * outputs * kernel + outputs):
-        raise _Wrong(f"{setting}: the kernel is a square.")
+        raise Wrong(f"{setting}: the kernel is a square.")
     if said != truth:
-        raise _Wrong(f"{setting}.")
+        raise Wrong(f"{setting}.")
 
 
-check_count_weights = _exercise(_try_count_weights, 40, "on 40 random layers")
+check_count_weights = exercise(_try_count_weights, 40, "on 40 random layers")
 
 
 def _try_cross_entropy(answer: Callable, rng: torch.Generator) -> None:
-    count, classes = _random(rng, 2, 9), _random(rng, 3, 12)
+    count, classes = a_random(rng, 2, 9), a_random(rng, 3, 12)
     logits = torch.randn(count, classes, generator=rng) * 4
     labels = torch.randint(0, classes, (count,), generator=rng)
-    said = torch.as_tensor(_number(answer, answer(logits, labels)))
+    said = torch.as_tensor(a_number(answer, answer(logits, labels)))
     truth = F.cross_entropy(logits, labels)
-    if _close(said, F.cross_entropy(logits.softmax(1), labels)):
-        raise _Wrong("that applies softmax twice: log_softmax wants the raw logits. This mistake trains, only badly.")
-    if _close(said, -truth):
-        raise _Wrong("the sign is wrong: a loss falls when the right class becomes more likely.")
-    if _close(said, truth * count):
-        raise _Wrong("that is the sum over the images: the loss is their mean, so that batches of any size compare.")
-    if not _close(said, truth):
-        raise _Wrong(f"the loss of a random batch came out as {said:.4f} and should be {truth:.4f}.")
+    if close(said, F.cross_entropy(logits.softmax(1), labels)):
+        raise Wrong("that applies softmax twice: log_softmax wants the raw logits. This mistake trains, only badly.")
+    if close(said, -truth):
+        raise Wrong("the sign is wrong: a loss falls when the right class becomes more likely.")
+    if close(said, truth * count):
+        raise Wrong("that is the sum over the images: the loss is their mean, so that batches of any size compare.")
+    if not close(said, truth):
+        raise Wrong(f"the loss of a random batch came out as {said:.4f} and should be {truth:.4f}.")
 
 
-check_cross_entropy = _exercise(_try_cross_entropy, 20, "on 20 random batches")
+check_cross_entropy = exercise(_try_cross_entropy, 20, "on 20 random batches")
 
 
 def _chain(layers: Sequence[tuple[int, int, int]]) -> nn.Sequential:
@@ -155,10 +100,10 @@ def _chain(layers: Sequence[tuple[int, int, int]]) -> nn.Sequential:
 
 
 def _try_field(answer: Callable, rng: torch.Generator) -> None:
-    count = _random(rng, 1, 5)
-    layers = [(2 * _random(rng, 0, 3) + 1, _random(rng, 1, 2), _random(rng, 1, 3)) for _ in range(count)]
+    count = a_random(rng, 1, 5)
+    layers = [(2 * a_random(rng, 0, 3) + 1, a_random(rng, 1, 2), a_random(rng, 1, 3)) for _ in range(count)]
     truth = receptive_field(_chain(layers), (1, 64, 64)).size[0]
-    said = _number(answer, answer(list(layers)))
+    said = a_number(answer, answer(list(layers)))
     if said == truth:
         return
     setting = f"The layers {layers} see {truth} pixels, not {said}"
@@ -170,61 +115,61 @@ def _try_field(answer: Callable, rng: torch.Generator) -> None:
         jump *= stride
         early += dilation * (kernel - 1) * jump
     if said == unjumped:
-        raise _Wrong(
+        raise Wrong(
             f"{setting}: after a stride, one step in the map is a larger step in the image. Multiply by the jump."
         )
     if said == undilated:
-        raise _Wrong(f"{setting}: a kernel with dilation d reaches over d * (kernel - 1) + 1 pixels.")
+        raise Wrong(f"{setting}: a kernel with dilation d reaches over d * (kernel - 1) + 1 pixels.")
     if said == early:
-        raise _Wrong(f"{setting}: a layer's own stride counts from the next layer on. Add first, then change the jump.")
+        raise Wrong(f"{setting}: a layer's own stride counts from the next layer on. Add first, then change the jump.")
     if said == truth - 1:
-        raise _Wrong(f"{setting}: before any layer a unit is one pixel, and sees one.")
-    raise _Wrong(f"{setting}.")
+        raise Wrong(f"{setting}: before any layer a unit is one pixel, and sees one.")
+    raise Wrong(f"{setting}.")
 
 
-check_field = _exercise(_try_field, 40, "on 40 random chains of convolutions")
+check_field = exercise(_try_field, 40, "on 40 random chains of convolutions")
 
 
 def _try_corner_field(answer: Callable, rng: torch.Generator) -> None:
-    side = _random(rng, 4, 40)
-    said = _number(answer, answer(side))
+    side = a_random(rng, 4, 40)
+    said = a_number(answer, answer(side))
     truth = next(field for field in range(1, 4 * side, 2) if field // 2 >= side - 1)  # it reaches field // 2 to a side
     setting = f"In an image of {side} pixels, the unit in the corner needs a field of {truth}, not {said}"
     if said == side:
-        raise _Wrong(f"{setting}: the field is centred on the corner, and half of it lies beyond the border.")
+        raise Wrong(f"{setting}: the field is centred on the corner, and half of it lies beyond the border.")
     if said in (2 * side, 2 * side + 1):
-        raise _Wrong(f"{setting}: the corner pixel itself is the middle, and counts once.")
+        raise Wrong(f"{setting}: the corner pixel itself is the middle, and counts once.")
     if said != truth:
-        raise _Wrong(f"{setting}.")
+        raise Wrong(f"{setting}.")
 
 
-check_corner_field = _exercise(_try_corner_field, 20, "for 20 random sizes")
+check_corner_field = exercise(_try_corner_field, 20, "for 20 random sizes")
 
 
 def _try_same_padding(answer: Callable, rng: torch.Generator) -> None:
-    kernel, dilation, size = 2 * _random(rng, 1, 3) + 1, _random(rng, 1, 5), _random(rng, 31, 48)
-    said = _number(answer, answer(kernel, dilation))
+    kernel, dilation, size = 2 * a_random(rng, 1, 3) + 1, a_random(rng, 1, 5), a_random(rng, 31, 48)
+    said = a_number(answer, answer(kernel, dilation))
     if not isinstance(said, int) or said < 0:
-        raise _Wrong(f"`{answer.__name__}` returned {said!r}: padding is a whole number of pixels, 0 or more. Use //.")
+        raise Wrong(f"`{named(answer)}` returned {said!r}: padding is a whole number of pixels, 0 or more. Use //.")
     map_, weight = torch.zeros(1, 1, size, size), torch.zeros(1, 1, kernel, kernel)
     out = F.conv2d(map_, weight, padding=said, dilation=dilation).shape[-1]
     if out != size:
         span = dilation * (kernel - 1) + 1
-        raise _Wrong(
+        raise Wrong(
             f"a {kernel}x{kernel} kernel with dilation {dilation} spans {span} pixels: "
             f"with padding {said} a map of {size}x{size} came out {out}x{out}."
         )
 
 
-check_same_padding = _exercise(_try_same_padding, 40, "on 40 random kernels, dilations and sizes")
+check_same_padding = exercise(_try_same_padding, 40, "on 40 random kernels, dilations and sizes")
 
 
 def _try_dilations(answer: Callable, rng: torch.Generator) -> None:
     said = answer()
     if said is None or said is Ellipsis:
-        raise _Wrong(f"`{answer.__name__}` returned nothing.")
+        raise Wrong(f"`{named(answer)}` returned nothing.")
     if not isinstance(said, tuple | list) or len(said) != 3 or not all(isinstance(d, int) and d > 0 for d in said):
-        raise _Wrong(f"`{answer.__name__}` must return three whole numbers from 1 up, and returned {said!r}.")
+        raise Wrong(f"`{named(answer)}` must return three whole numbers from 1 up, and returned {said!r}.")
     layers = _chain([(3, 1, dilation) for dilation in said])
     size = receptive_field(layers, (1, 64, 64)).size[0]
     image = torch.zeros(1, 1, 2 * size + 1, 1, requires_grad=True)
@@ -233,9 +178,9 @@ def _try_dilations(answer: Callable, rng: torch.Generator) -> None:
     layers(image)[0, 0, size, 0].backward()
     read = int((image.grad != 0).sum()) if image.grad is not None else 0
     if read < size:
-        raise _Wrong(f"with {said} the field is {size} pixels wide, but only {read} of each row of them are read.")
+        raise Wrong(f"with {said} the field is {size} pixels wide, but only {read} of each row of them are read.")
     if size < 27:
-        raise _Wrong(f"{said} leaves no hole, and the field is {size} pixels: 27 can be had.")
+        raise Wrong(f"{said} leaves no hole, and the field is {size} pixels: 27 can be had.")
 
 
-check_dilations = _exercise(_try_dilations, 1, "27 pixels without a hole")
+check_dilations = exercise(_try_dilations, 1, "27 pixels without a hole")

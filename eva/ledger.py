@@ -80,6 +80,12 @@ def latest(lines: Sequence[Line], budget: str, data: str | None = None) -> dict[
     return {line["step"]: line for line in chosen}
 
 
+def ladder(upto: str | None = None) -> Table:
+    """The table of the reference runs that the repository holds: on a GPU where they were made there, else on a CPU."""
+    lines = read()
+    return table(latest(lines, "gpu") or latest(lines, "cpu"), upto)
+
+
 def table(lines: dict[str, Line], upto: str | None = None) -> Table:
     """One row a step: what it costs, how accurate it is, and how that differs from the step before.
 
