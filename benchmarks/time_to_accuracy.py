@@ -14,7 +14,6 @@ only the latter two, from the former as it is.
 
 import argparse
 import json
-import re
 import statistics
 from datetime import date
 from pathlib import Path
@@ -25,7 +24,7 @@ from torchvision import transforms
 
 from eva.data import BatchLoader, Split, Splits, load, loaders
 from eva.device import hardware
-from eva.files import replacing
+from eva.files import replace_section, replacing
 from eva.measure import count_macs, count_parameters
 from eva.model import Net
 from eva.recipes import RECIPES
@@ -33,7 +32,6 @@ from eva.training import fit, test, train
 
 ROOT = Path(__file__).parent.parent
 REPORT, README = ROOT / "results" / "time_to_accuracy.json", ROOT / "README.md"
-TABLE = re.compile("<!--time-to-accuracy-->.*?<!--/time-to-accuracy-->", re.DOTALL)
 TARGETS = (0.70, 0.80)
 
 
@@ -163,14 +161,12 @@ def write_tables(report: dict) -> None:
     print(page)
     with replacing(REPORT.with_suffix(".md"), "w") as file:
         file.write(page)
-    readme = README.read_text()
-    with replacing(README, "w") as file:
-        file.write(TABLE.sub(lambda _: marked(report), readme))
+    replace_section(README, "time-to-accuracy", untitled(report))
 
 
-def marked(report: dict) -> str:
-    """The page without its title, between the marks that README.md has."""
-    return f"<!--time-to-accuracy-->\n{table(report).split(chr(10), 2)[2]}<!--/time-to-accuracy-->"
+def untitled(report: dict) -> str:
+    """The page without its title, as README.md has it."""
+    return table(report).split("\n", 2)[2].strip()
 
 
 if __name__ == "__main__":

@@ -53,6 +53,14 @@ PRESETS: dict[str, tuple[LayerChoice, ...]] = {
     "one 7x7": (LayerChoice(1), LayerChoice(7)),
     "dilations 1 2 4 8": tuple(LayerChoice(dilation=rate) for rate in (1, 2, 4, 8)),
     "VGG-like with pooling": tuple(LayerChoice(maps=m, pool=p) for m in (32, 64, 128) for p in (False, True)),
+    **{
+        f"the ladder's step {step!r}": (
+            *(_NARROW, LayerChoice(dilation=rate, pool=True), LayerChoice(dilation=rate)),
+            *(LayerChoice(maps=64, pool=True, separable=split), LayerChoice(maps=64, separable=split)),
+            *[LayerChoice(maps=64)] * 2,
+        )
+        for step, rate, split in (("batch norm", 1, False), ("dilated", 2, False), ("depthwise separable", 2, True))
+    },
     "the trunk of Net": (  # without its shortcuts, which cost nothing and widen nothing
         *(_NARROW, LayerChoice(dilation=2, maps=64, pool=True), LayerChoice(dilation=2, maps=64)),
         *(replace(_SEPARABLE, pool=True), *[_SEPARABLE] * 5, _WIDE, _WIDE),

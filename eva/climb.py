@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from eva import ledger
 from eva.data import Splits, loaders
@@ -49,7 +48,7 @@ def climb(
     device: torch.device,
     *,
     seeds: int | None = None,
-    runs: Path = Path("runs") / "ladder",
+    runs: Path,
     path: Path = ledger.LEDGER,
 ) -> dict[str, ledger.Line]:
     """Train every step of the LADDER at `budget` with seeds 0, 1, ... and record each in the ledger at `path`.
@@ -75,17 +74,19 @@ def climb(
             accuracies=[run["validation_accuracy"] for run in done],
             test_accuracies=[run["test_accuracy"] for run in done],
             seconds=statistics.median(run["seconds"] for run in done),
-            peak_memory=step_memory(LADDER[step](), plan.recipe.batch_size, device),
+            peak_memory=step_memory(step, plan.recipe.batch_size, device),
         )
     return ledger.latest(ledger.read(path), budget, splits.name)
 
 
-def step_memory(model: nn.Module, batch_size: int, device: torch.device) -> int:
+def step_memory(step: str, batch_size: int, device: torch.device) -> int:
     """Bytes that one training step on a batch of 32x32 images takes at its peak, beyond the model's own."""
-    model.to(device).train()
+    with seeded(0, device):
+        model = LADDER[step]().to(device)
     images = torch.zeros(batch_size, 3, 32, 32, device=device)
     labels = torch.zeros(batch_size, dtype=torch.int64, device=device)
-    return peak_memory(lambda: F.cross_entropy(model(images), labels).backward())
+    with seeded(0, device):  # dropout draws
+        return peak_memory(lambda: F.cross_entropy(model(images), labels).backward())
 
 
 def _every(splits: Splits, images: int) -> Any:
@@ -96,7 +97,8 @@ def _every(splits: Splits, images: int) -> Any:
 
 def _conditions(step: str, splits: Splits, budget: str, recipe: Recipe, device: torch.device) -> dict[str, Any]:
     """What must be alike for two lines, or two runs, to be of the same thing; and what follows from the step alone."""
-    model = LADDER[step]()
+    with seeded(0, device):
+        model = LADDER[step]()
     described = {name: value for name, value in asdict(recipe).items() if name != "width"} | {"sizes": [*recipe.sizes]}
     return {
         "step": step,

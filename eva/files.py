@@ -1,7 +1,8 @@
-"""Writing files whole or not at all."""
+"""Writing files whole or not at all, and one section of a page."""
 
 import contextlib
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,3 +28,13 @@ def replacing(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO]:
         os.replace(temporary, path)  # noqa: PTH105
     finally:
         Path(temporary).unlink(missing_ok=True)
+
+
+def replace_section(path: str | os.PathLike[str], name: str, text: str) -> None:
+    """Put `text` between the marks <!--name--> and <!--/name--> of a page. Raises ValueError where they are missing."""
+    page = Path(path).read_text("utf-8")
+    marks = re.compile(f"(<!--{name}-->\n).*?(<!--/{name}-->)", re.DOTALL)
+    if not marks.search(page):
+        raise ValueError(f"{path} has no lines <!--{name}--> and <!--/{name}-->: put them where the text belongs")
+    with replacing(path, "w") as file:
+        file.write(marks.sub(lambda found: f"{found[1]}{text.strip()}\n{found[2]}", page))

@@ -23,7 +23,8 @@ from eva.table import Table
 log = logging.getLogger(__name__)
 
 ROOT = Path(__file__).parent.parent
-LEDGER = ROOT / "results" / "ledger.jsonl"
+IN_CLONE, INSTALLED = ROOT / "results" / "ledger.jsonl", Path(__file__).parent / "results" / "ledger.jsonl"
+LEDGER = INSTALLED if INSTALLED.exists() else IN_CLONE
 FIELDS = ("step", "data", "splits", "budget", "recipe", "seeds", "accuracies", "accuracy", "accuracy_sd",
           "test_accuracies", "parameters", "macs", "receptive_field", "seconds", "peak_memory", "hardware", "versions",
           "date", "revision")  # fmt: skip
@@ -74,16 +75,17 @@ def read(path: Path = LEDGER) -> list[Line]:
     return lines
 
 
-def latest(lines: Sequence[Line], budget: str, data: str | None = None) -> dict[str, Line]:
-    """The last line of each step at `budget`, in the order in which the steps came; on `data`, by default any."""
-    chosen = [line for line in lines if line["budget"] == budget and data in (None, line["data"])]
-    return {line["step"]: line for line in chosen}
+def latest(lines: Sequence[Line], budget: str, data: str) -> dict[str, Line]:
+    """The last line of each step at `budget` and on the data of that name, in the order in which the steps came."""
+    return {line["step"]: line for line in lines if (line["budget"], line["data"]) == (budget, data)}
 
 
 def ladder(upto: str | None = None) -> Table:
-    """The table of the reference runs that the repository holds: on a GPU where they were made there, else on a CPU."""
-    lines = read()
-    return table(latest(lines, "gpu") or latest(lines, "cpu"), upto)
+    """The table of the reference runs on CIFAR-10: those with the most steps, if need be on a GPU rather than a CPU."""
+    lines = [line for line in read() if line["data"].startswith("CIFAR-10")]
+    names = dict.fromkeys(line["data"] for line in lines)
+    references = [latest(lines, budget, name) for budget in ("gpu", "cpu") for name in names]
+    return table(max(references, key=len, default={}), upto)
 
 
 def table(lines: dict[str, Line], upto: str | None = None) -> Table:
@@ -96,6 +98,8 @@ def table(lines: dict[str, Line], upto: str | None = None) -> Table:
     if not lines:
         return Table(["step"], [], "Nothing is measured yet: python -m eva ledger")
     steps = list(lines)
+    if upto not in (None, *steps):
+        raise LedgerError(f"{upto!r} is not measured: the ledger has {', '.join(map(repr, steps))}")
     steps = steps[: steps.index(upto) + 1] if upto else steps
     first = lines[steps[0]]
     for name in ("data", "hardware", "recipe", "seeds"):

@@ -44,3 +44,8 @@ def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("EVA_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("EVA_DATA", raising=False)
     monkeypatch.delenv("EVA_MIRROR", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def claims_of_tests_are_not_counted(monkeypatch):
+    monkeypatch.delenv("EVA_CLAIMS", raising=False)

@@ -4,7 +4,7 @@ from torch import nn
 
 from eva.chain import CANVAS, PRESETS, LayerChoice, chain, measure, picture
 from eva.measure import count_macs, count_parameters
-from eva.model import Net
+from eva.model import LADDER, Net
 from eva.plotting import BLUE, ORANGE
 from eva.receptive_field import receptive_field
 
@@ -18,6 +18,16 @@ def test_the_trunk_of_net_is_that_of_the_real_net():
     assert (trunk.field.size, trunk.field.jump) == ((78, 78), (4, 4))
     assert trunk.parameters == count_parameters(net) - count_parameters(net.classifier)
     assert trunk.macs == count_macs(net) - net.classifier.weight.numel()
+
+
+@pytest.mark.parametrize("step", ["batch norm", "dilated", "depthwise separable"])
+def test_the_ladders_steps_are_the_real_ones(step):
+    network, preset = LADDER[step](), measure(PRESETS[f"the ladder's step {step!r}"], (32, 32))
+    real = receptive_field(network)
+    assert (preset.field.size, preset.field.start, preset.field.jump) == (real.size, real.start, real.jump)
+    head = network[-1]
+    assert preset.parameters == count_parameters(network) - count_parameters(head)
+    assert preset.macs == count_macs(network) - head.weight.numel()
 
 
 @pytest.mark.parametrize(("name", "size", "jump"), [

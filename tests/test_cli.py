@@ -1,14 +1,17 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
-from eva import checkpoint
+from eva import checkpoint, ledger
 from eva.__main__ import main
+from eva.climb import PLANS
+from eva.model import Rung
 from eva.training import _Run
 
 
@@ -138,3 +141,15 @@ def test_the_shipped_network_predicts(image_folder, capsys):
     photo = image_folder / "test" / "zebra" / "0.png"
     assert main(["predict", str(photo)]) == 0
     assert "%" in capsys.readouterr().out
+
+
+def test_the_ladder_at_the_smoke_budget_leaves_the_repositorys_ledger_alone(tmp_path, monkeypatch, capsys):
+    before = ledger.LEDGER.read_text()
+    monkeypatch.setattr("eva.climb.LADDER", {"plain": Rung})
+    monkeypatch.setitem(PLANS, "smoke", replace(PLANS["smoke"], images=32))
+    assert main(["ledger", "--seeds", "1", "--device", "cpu"]) == 0
+    assert "| plain | 189,642 |" in capsys.readouterr().out
+    assert len((tmp_path / "runs" / "ladder" / "smoke.jsonl").read_text().splitlines()) == 1
+    assert ledger.LEDGER.read_text() == before
+    assert main(["ledger", "--seeds", "0"]) == 1
+    assert "--seeds must be at least 1, got 0" in capsys.readouterr().err

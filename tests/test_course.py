@@ -67,3 +67,38 @@ def test_a_guess_is_kept_and_scored(told):
 def test_a_guess_that_is_no_number(value):
     with pytest.raises(TypeError, match="must be a number"):
         Guess("How many?", value=value)
+
+
+def test_a_guess_among_choices(told):
+    Guess("Which is faster?", choices=("a", "b"), value=None)
+    assert "One of 'a', 'b'. Write your guess" in told()
+    guess = Guess("Which is faster?", choices=("a", "b"), value="a")
+    guess.reveal("b")
+    assert "Which is faster? b; you said a, not this time." in told()
+    guess.reveal("a")
+    assert "right." in told()
+    with pytest.raises(ValueError, match="one of 'a', 'b', got 'c'"):
+        Guess("Which is faster?", choices=("a", "b"), value="c")
+
+
+def test_the_guesses_of_a_notebook_are_summed_up(told, monkeypatch):
+    monkeypatch.setattr(Guess, "scores", {})
+    Guess("None?", value=None).reveal(3)
+    told()
+    Guess.summary()
+    assert told().startswith("No guesses here yet.")
+    for question, value in (("One?", 1.05), ("Two?", 1.2), ("One?", 1.05)):  # a cell that is run again counts once
+        Guess(question, value=value).reveal(1)
+    told()
+    Guess.summary()
+    assert told() == "1 of your 2 guesses were close: within a tenth, or the right choice.\n"
+
+
+def test_claims_are_counted_for_the_test_run(told, monkeypatch, tmp_path):
+    monkeypatch.setenv("EVA_CLAIMS", str(tmp_path / "claims"))
+    monkeypatch.setenv("EVA_BUDGET", "smoke")
+    claim("one", True)
+    claim("two", True, needs="cpu")
+    with pytest.raises(AssertionError):
+        claim("three", False)
+    assert (tmp_path / "claims").read_text().split() == ["checked", "unchecked", "failed"]

@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from eva.measure import count_macs, count_parameters
-from eva.model import Conv, Net, Residual, SeparableConv, pretrained, pretrained_card
+from eva.model import IDEAS, LADDER, Conv, Net, PlainConv, Residual, Rung, SeparableConv, pretrained, pretrained_card
+from eva.receptive_field import receptive_field
 from eva.recipes import RECIPES
 
 WIDTHS = sorted({recipe.width for recipe in RECIPES.values()})
@@ -123,3 +124,64 @@ def test_the_shipped_network_says_what_it_is():
     assert net.arguments == card.arguments
     assert len(card.classes) == net.classifier.out_features
     assert count_parameters(net) < 1_000_000
+
+
+def kinds(model):
+    """How many of each sort of layer a network has."""
+    convolutions = [m for m in model.modules() if type(m) is nn.Conv2d]
+    return {
+        "global average pooling": sum(isinstance(m, nn.AdaptiveAvgPool2d) for m in model.modules()),
+        "batch norm": sum(isinstance(m, nn.BatchNorm2d) for m in model.modules()),
+        "dropout": sum(isinstance(m, nn.Dropout) for m in model.modules()),
+        "dilated": sum(m.dilation == (2, 2) for m in convolutions),
+        "depthwise separable": sum(m.groups > 1 for m in convolutions),
+        "residual": sum(isinstance(m, Residual) for m in model.modules()),
+    }
+
+
+def test_each_step_of_the_ladder_adds_one_idea():
+    assert list(LADDER) == ["plain", *IDEAS, "Net"]
+    counts = {step: kinds(make()) for step, make in LADDER.items()}
+    assert set(counts["plain"].values()) == {0}
+    assert counts["Net"].keys() == {*IDEAS}
+    assert min(counts["Net"].values()) > 0
+    for place, idea in enumerate(IDEAS):
+        had = {name for name, count in counts[list(LADDER)[place + 1]].items() if count}
+        assert had == {*IDEAS[: place + 1]}, f"step {idea}"
+
+
+def test_what_an_idea_costs_in_parameters_and_field():
+    parameters = {step: count_parameters(make()) for step, make in LADDER.items()}
+    assert parameters["plain"] - parameters["global average pooling"] == 64 * 63 * 10
+    norms = (32 * 3 + 64 * 4) * (2 - 1)  # scale and shift come, the bias goes
+    assert parameters["batch norm"] - parameters["global average pooling"] == norms
+    assert parameters["batch norm"] == parameters["dropout"] == parameters["dilated"]
+    saved = 9 * 32 * 64 + 9 * 64 * 64 - (9 * 32 + 32 * 64 + 9 * 64 + 64 * 64)
+    assert parameters["dilated"] - parameters["depthwise separable"] == saved
+    assert parameters["depthwise separable"] == parameters["residual"]
+    fields = {step: receptive_field(make()).size[0] for step, make in LADDER.items()}
+    by_hand = 1 + 2 + 2 + 1 + 4 + 4 + 2 + 3 * 8  # stem, conv, pool, conv, conv, pool, three convs at jump 4
+    assert fields["plain"] == by_hand
+    assert fields["dilated"] == by_hand + 2 + 4
+
+
+def test_a_shortcut_changes_nothing_but_the_sum(rng):
+    """With the same weights, the step with shortcuts and the one without differ by the blocks' inputs alone."""
+    without, having = LADDER["depthwise separable"]().eval(), LADDER["residual"]().eval()
+    having.load_state_dict(without.state_dict())
+    x = torch.rand(2, 32, 16, 16, generator=rng)
+    torch.testing.assert_close(having[3](x), x + without[3](x))
+
+
+def test_an_idea_that_is_none_is_refused_with_the_list():
+    with pytest.raises(ValueError, match=r"no idea 'batchnorm': name some of global average pooling, batch norm"):
+        Rung("batchnorm")
+    assert Rung(*IDEAS, classes=7)(torch.rand(2, 3, 32, 32)).shape == (2, 7)
+
+
+def test_plain_convolutions_keep_the_size_of_the_signal(rng):
+    """He et al.: through ten layers the mean square stays within a small factor; PyTorch's own start would lose it."""
+    layers = nn.Sequential(*(PlainConv(64, 64) for _ in range(10)))
+    x = torch.randn(4, 64, 32, 32, generator=rng)
+    with torch.no_grad():
+        assert 0.1 < layers(x).square().mean() < 10

@@ -11,6 +11,7 @@ import yaml
 from rattler import MatchSpec
 
 from benchmarks import time_to_accuracy
+from eva import ledger
 
 ROOT = Path(__file__).parent.parent
 PYPROJECT = (ROOT / "pyproject.toml").read_text()
@@ -90,7 +91,15 @@ def test_imports_point_one_way():
     assert done.returncode == 0, done.stdout
 
 
+def section(name: str) -> str:
+    return re.search(f"<!--{name}-->\n(.*?)\n<!--/{name}-->", (ROOT / "README.md").read_text(), re.DOTALL)[1]
+
+
 def test_the_tables_of_time_to_accuracy_are_of_what_was_measured():
     report = json.loads(time_to_accuracy.REPORT.read_text())
     assert time_to_accuracy.REPORT.with_suffix(".md").read_text() == time_to_accuracy.table(report)
-    assert time_to_accuracy.marked(report) in (ROOT / "README.md").read_text(), "benchmarks/time_to_accuracy.py --table"
+    assert section("time-to-accuracy") == time_to_accuracy.untitled(report), "benchmarks/time_to_accuracy.py --table"
+
+
+def test_the_readmes_ladder_is_of_the_ledger():
+    assert section("ladder") == str(ledger.ladder()), "python -m eva ledger"
