@@ -179,7 +179,12 @@ def _ledger(asked: argparse.Namespace) -> int:
     path = runs / "smoke.jsonl" if budget == "smoke" else ledger.LEDGER  # its accuracies mean nothing
     print(ledger.table(climb(data.load(asked.data), budget, device, seeds=asked.seeds, runs=runs, path=path)))
     if budget != "smoke" and readme.exists():  # a clone
+        from eva.plotting import trade_offs
+
         replace_section(readme, "ladder", str(ledger.ladder()))
+        lines = ledger.reference()
+        with replacing(ledger.LEDGER.parent / "ladder.png") as file:
+            trade_offs(lines, f"The ladder, {next(iter(lines.values()))['data']}").savefig(file, format="png", dpi=100)
     return 0
 
 

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from eva.augment import flip
 from eva.grading import Wrong, a_number, a_random, a_tensor, close, exercise, named
 from eva.receptive_field import receptive_field
 
@@ -30,6 +31,26 @@ def _try_normalise(answer: Callable, rng: torch.Generator) -> None:
 
 
 check_normalise = exercise(_try_normalise, 10, "on 10 random batches")
+
+
+def _try_prepare(answer: Callable, rng: torch.Generator) -> None:
+    part = ("train", "validation", "test")[a_random(rng, 0, 2)]
+    seed, shape = a_random(rng, 0, 10**6), (a_random(rng, 8, 16), 3, a_random(rng, 4, 9), a_random(rng, 4, 9))
+    images = torch.randint(0, 256, shape, generator=rng, dtype=torch.uint8)
+    out = a_tensor(answer, answer(images.clone(), part, torch.Generator().manual_seed(seed)), shape)
+    expected = flip(images, torch.Generator().manual_seed(seed)) if part == "train" else images
+    if torch.equal(out, expected):
+        return
+    if part != "train":
+        raise Wrong(
+            f'some images of the part "{part}" came back changed: an accuracy on them would be another each time.'
+        )
+    if torch.equal(out, images):
+        raise Wrong('the images of the part "train" came back as they were: flip(images, rng) mirrors half of them.')
+    raise Wrong('the images of the part "train" are not those of flip(images, rng), with the generator that was given.')
+
+
+check_prepare = exercise(_try_prepare, 20, "on 20 random batches of all three parts")
 
 
 def _try_output_size(answer: Callable, rng: torch.Generator) -> None:

@@ -81,11 +81,16 @@ def latest(lines: Sequence[Line], budget: str, data: str) -> dict[str, Line]:
 
 
 def ladder(upto: str | None = None) -> Table:
-    """The table of the reference runs on CIFAR-10: those with the most steps, if need be on a GPU rather than a CPU."""
+    """The table of the reference runs, to and with the step `upto`."""
+    return table(reference(), upto)
+
+
+def reference() -> dict[str, Line]:
+    """The reference runs on CIFAR-10, by step: those that got furthest, and of equals those on a GPU."""
     lines = [line for line in read() if line["data"].startswith("CIFAR-10")]
     names = dict.fromkeys(line["data"] for line in lines)
     references = [latest(lines, budget, name) for budget in ("gpu", "cpu") for name in names]
-    return table(max(references, key=len, default={}), upto)
+    return max(references, key=len, default={})
 
 
 def table(lines: dict[str, Line], upto: str | None = None) -> Table:

@@ -134,6 +134,25 @@ def field_growth(fields: dict[str, ReceptiveField], title: str = "") -> Figure:
     return _finished(figure)
 
 
+def trade_offs(lines: dict[str, dict[str, Any]], title: str = "") -> Figure:
+    """Accuracy of each step of the ladder against its parameters and against its MACs: lines of the ledger, by step."""
+    figure, axes = plt.subplots(1, 2, figsize=(10, 4), sharey=True, layout="constrained")
+    accuracies, spreads = ([100 * line[name] for line in lines.values()] for name in ("accuracy", "accuracy_sd"))
+    for axis, what, unit in ((axes[0], "parameters", 1e3), (axes[1], "macs", 1e6)):
+        costs = [line[what] / unit for line in lines.values()]
+        axis.errorbar(costs, accuracies, spreads, color=GREY, ls=":", lw=1, capsize=3)  # the line: the order of steps
+        for number, (cost, accuracy) in enumerate(zip(costs, accuracies, strict=True), start=1):
+            axis.text(cost, accuracy, f"{number}", ha="center", va="center", fontsize=8, color="white",
+                      bbox={"boxstyle": "circle", "fc": BLUE, "ec": "white"})  # fmt: skip
+        axis.set_xlim(0, 1.1 * max(costs))
+        axis.grid(alpha=0.3)
+    axes[0].set(xlabel="parameters (thousands)", ylabel="validation accuracy (%)")
+    axes[1].set(xlabel="MACs of one image (millions)")
+    names = "   ".join(f"{number} {step}" for number, step in enumerate(lines, start=1))
+    figure.suptitle(f"{title}\n{names}", fontsize=9)
+    return _finished(figure)
+
+
 def field_over(image: Tensor, field: ReceptiveField, heats: dict[str, EffectiveField], title: str = "") -> Figure:
     """What the trunk's unit in the middle could see (dashed box), and what moves it (shade), drawn over an image.
 

@@ -2,6 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from eva.augment import flip
 from eva.exercises import (
     check_corner_field,
     check_count_weights,
@@ -10,6 +11,7 @@ from eva.exercises import (
     check_field,
     check_normalise,
     check_output_size,
+    check_prepare,
     check_same_padding,
 )
 
@@ -37,6 +39,7 @@ def field(layers, jumped=True, dilated=True, early=False, size=1):
 
 
 SOLUTIONS = [
+    (check_prepare, lambda images, part, rng: flip(images, rng) if part == "train" else images),
     (check_field, field),
     (check_corner_field, lambda side: 2 * side - 1),
     (check_same_padding, lambda kernel, dilation=1: dilation * (kernel // 2)),
@@ -61,6 +64,9 @@ def raises(*_):
 
 
 WRONG = [
+    (check_prepare, lambda images, part, rng: flip(images, rng), "came back changed"),
+    (check_prepare, lambda images, part, rng: images, "came back as they were"),
+    (check_prepare, lambda i, part, rng: i.flip(3) if part == "train" else i, "with the generator that was given"),
     (check_field, lambda layers: field(layers, jumped=False), "Multiply by the jump"),
     (check_field, lambda layers: field(layers, dilated=False), "a kernel with dilation d reaches"),
     (check_field, lambda layers: field(layers, early=True), "Add first, then change the jump"),

@@ -1,8 +1,9 @@
 import matplotlib.pyplot as plt
+import pytest
 import torch
 
 from eva.model import Net
-from eva.plotting import curves, field_growth, field_over, image_grid, lines, live_curves, maps
+from eva.plotting import curves, field_growth, field_over, image_grid, lines, live_curves, maps, trade_offs
 from eva.receptive_field import EffectiveField, receptive_field
 
 ROWS = [
@@ -83,3 +84,19 @@ def test_the_box_and_the_heat_lie_where_they_belong(rng):
     shade = figure.axes[0].images[1].get_alpha()
     assert (shade > 0).sum() == 1
     assert shade[7, 9] > 0
+
+
+def test_the_ladder_is_drawn_step_by_step_with_its_spread():
+    lines = {
+        "plain": {"accuracy": 0.7, "accuracy_sd": 0.01, "parameters": 190_000, "macs": 24_000_000},
+        "Net": {"accuracy": 0.8, "accuracy_sd": 0.02, "parameters": 635_000, "macs": 68_000_000},
+    }
+    figure = trade_offs(lines, "toy")
+    parameters, macs = figure.axes
+    for axis, costs in ((parameters, [190, 635]), (macs, [24, 68])):
+        data = axis.containers[0].lines[0]
+        assert list(data.get_xdata()) == costs
+        assert list(data.get_ydata()) == pytest.approx([70, 80])
+        assert [text.get_text() for text in axis.texts] == ["1", "2"]
+    assert "2 Net" in figure.get_suptitle()
+    assert parameters.get_ylabel().endswith("(%)")

@@ -12,6 +12,7 @@ from rattler import MatchSpec
 
 from benchmarks import time_to_accuracy
 from eva import ledger
+from tools.notebooks import index
 
 ROOT = Path(__file__).parent.parent
 PYPROJECT = (ROOT / "pyproject.toml").read_text()
@@ -99,6 +100,10 @@ def test_the_tables_of_time_to_accuracy_are_of_what_was_measured():
     report = json.loads(time_to_accuracy.REPORT.read_text())
     assert time_to_accuracy.REPORT.with_suffix(".md").read_text() == time_to_accuracy.table(report)
     assert section("time-to-accuracy") == time_to_accuracy.untitled(report), "benchmarks/time_to_accuracy.py --table"
+
+
+def test_the_readmes_list_of_notebooks_is_what_they_say_of_themselves():
+    assert section("notebooks") == index(), "make badges"
 
 
 def test_the_readmes_ladder_is_of_the_ledger():

@@ -3,7 +3,8 @@
 refresh executes notebooks, all of them or those whose names begin with NB, at EVA_BUDGET (default: cpu), and keeps
 their outputs together with a hash of their code and the minutes that they took. The hash is of the syntax tree, so that
 prose and comments may change without a new run; a test compares it.
-badges writes each notebook's Colab link and set-up cell from the repository that pyproject.toml names.
+badges writes each notebook's Colab link and set-up cell from the repository that pyproject.toml names. Both write
+README's table of the notebooks.
 """
 
 import ast
@@ -18,7 +19,7 @@ import nbformat
 from IPython.core.inputtransformer2 import TransformerManager
 from nbclient import NotebookClient
 
-from eva.files import replacing
+from eva.files import replace_section, replacing
 
 ROOT = Path(__file__).parent.parent
 TIMING = re.compile(r"<!--minutes-->.*?<!--/minutes-->")
@@ -101,6 +102,19 @@ def write_badges(path: Path) -> None:
     write(notebook, path)
 
 
+def index() -> str:
+    """README's table of the notebooks, from what each says of itself in its first cell."""
+    lines = ["| notebook | its promise | minutes on 2 CPU cores |", "|---|---|---|"]
+    for path in notebooks():
+        first = nbformat.read(path, as_version=4).cells[0].source
+        number, title = re.match(r"# (\d\d) · (.+)", first).groups()
+        promise = re.search(r"^\*([^*].+?)\*$", first, re.MULTILINE)[1]
+        measured = re.search(r"Runs in about ([\d.]+) (minutes|seconds)", first)
+        minutes = "-" if measured is None else measured[1] if measured[2] == "minutes" else "under 1"
+        lines.append(f"| {number} [{title}](notebooks/{path.name}) | {promise} | {minutes} |")
+    return "\n".join(lines)
+
+
 def write(notebook: nbformat.NotebookNode, path: Path) -> None:
     with replacing(path, "w") as file:
         nbformat.write(notebook, file)
@@ -110,6 +124,7 @@ def main(arguments: list[str]) -> int:
     if arguments[:1] == ["badges"]:
         for path in notebooks():
             write_badges(path)
+        replace_section(ROOT / "README.md", "notebooks", index())
         return 0
     if arguments[:1] != ["refresh"] or len(arguments) > 2:
         print(__doc__, file=sys.stderr)
@@ -122,6 +137,7 @@ def main(arguments: list[str]) -> int:
     os.environ["TQDM_DISABLE"] = "1"  # a finished bar is a dead widget in a stored notebook
     for path in chosen:
         refresh(path)
+    replace_section(ROOT / "README.md", "notebooks", index())
     return 0
 
 
