@@ -14,6 +14,7 @@ from eva.exercises import (
     check_prepare,
     check_same_padding,
 )
+from tests import answers_blocks
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ SOLUTIONS = [
 ]
 
 
-@pytest.mark.parametrize(("check", "solution"), SOLUTIONS)
+@pytest.mark.parametrize(("check", "solution"), [*SOLUTIONS, *answers_blocks.SOLUTIONS])
 def test_each_check_takes_the_solution_and_greets_the_stub(check, solution, told):
     check(solution)
     assert told().startswith("Right, ")
@@ -112,7 +113,7 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("check", "answer", "message"), WRONG)
+@pytest.mark.parametrize(("check", "answer", "message"), [*WRONG, *answers_blocks.WRONG])
 def test_wrong_answers_are_rejected_with_the_right_words(check, answer, message, told):
     check(answer)
     out = told()

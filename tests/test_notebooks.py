@@ -5,6 +5,7 @@ import re
 import nbformat
 import pytest
 
+from eva import ledger
 from tools.notebooks import badge, code_hash, notebooks, setup_cell
 
 NOTEBOOKS = notebooks()
@@ -67,10 +68,30 @@ def test_its_first_cells_are_as_everywhere(path):
 
 
 @every_notebook
+def test_tables_of_the_ladder_are_of_the_present_ledger(path):
+    for cell in code_cells(path):
+        called = re.search(r'^ledger\.ladder\((?:upto="(.+)")?\)$', cell.source, re.MULTILINE)
+        if called:
+            shown = cell.outputs[-1]["data"]["text/plain"]
+            assert shown == repr(ledger.ladder(called[1])), f"the ledger changed: make refresh NB={path.name[:2]}"
+
+
+def test_there_are_at_least_fourteen_exercises():
+    checks = {
+        name
+        for path in NOTEBOOKS
+        for cell in code_cells(path)
+        for name in re.findall(r"^(check_\w+)\(", cell.source, re.MULTILINE)
+    }
+    assert len(checks) >= 14
+
+
+@every_notebook
 def test_it_teaches_by_prediction_and_exercise(path):
     source = "\n".join(cell.source for cell in code_cells(path))
     assert 2 <= len(re.findall(r"\bGuess\(", source)) == source.count(".reveal(")
     assert "claim(" in source
+    assert code_cells(path)[-1].source == "Guess.summary()"
     prose = "\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")
     exercises = len(re.findall(r"\*\*Exercise ·", prose))
     assert exercises >= 1
