@@ -13,6 +13,8 @@ from eva.exercises_blocks import (
     check_separable,
     check_widest,
 )
+from eva.measure import count_parameters
+from eva.model import Net
 
 
 def normalised(x, scale, shift, axes=(0, 2, 3), correction=0, root=0.5, eps=1e-5):
