@@ -11,7 +11,6 @@ followed as they run, not the modules, so that functional calls and shortcuts co
 which have shapes and no values.
 """
 
-import html
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from torch.func import functional_call
 from torch.nn.parameter import is_lazy
 from torch.utils._pytree import tree_leaves
 
+from eva.table import Table
 from eva.tracing import Layer, Pair, ReceptiveFieldError, Seen, Tracer, both, shown
 
 
@@ -57,10 +57,8 @@ class ReceptiveField:
         ]
 
     def _repr_html_(self) -> str:
-        titles, *rows = [[html.escape(cell) for cell in row] for row in self.rows()]
-        head = "".join(f"<th>{title}</th>" for title in titles)
-        body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><p>{self._conclusion()}</p>"
+        titles, *rows = self.rows()
+        return Table(titles, rows, self._conclusion())._repr_html_()
 
     def _conclusion(self) -> str:
         whole = ", and the output sees the whole image" if self.whole_image else ""
