@@ -183,6 +183,8 @@ def revision() -> str:
         return done.stdout.strip()
 
     try:
-        return git("rev-parse", "HEAD") + ("-changed" if git("status", "--porcelain", "--", "eva") else "")
+        return git("rev-parse", "HEAD") + (
+            "-changed" if git("status", "--porcelain", "--untracked-files=no", "--", "eva") else ""
+        )
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
