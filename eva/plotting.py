@@ -140,10 +140,12 @@ def trade_offs(lines: dict[str, dict[str, Any]], title: str = "") -> Figure:
     accuracies, spreads = ([100 * line[name] for line in lines.values()] for name in ("accuracy", "accuracy_sd"))
     for axis, what, unit in ((axes[0], "parameters", 1e3), (axes[1], "macs", 1e6)):
         costs = [line[what] / unit for line in lines.values()]
-        axis.errorbar(costs, accuracies, spreads, color=GREY, ls=":", lw=1, capsize=3)  # the line: the order of steps
+        axis.plot(costs, accuracies, ":", color=GREY, lw=1)  # the order of the steps
+        axis.errorbar(costs, accuracies, spreads, fmt="o", color=BLUE, markersize=4, capsize=4)
         for number, (cost, accuracy) in enumerate(zip(costs, accuracies, strict=True), start=1):
-            axis.text(cost, accuracy, f"{number}", ha="center", va="center", fontsize=8, color="white",
-                      bbox={"boxstyle": "circle", "fc": BLUE, "ec": "white"})  # fmt: skip
+            side = 1 if number % 2 else -1  # steps that cost the same stand above each other
+            axis.annotate(f"{number}", (cost, accuracy), (8 * side, 0), textcoords="offset points", ha="center",
+                          va="center", fontsize=9, weight="bold")  # fmt: skip
         axis.set_xlim(0, 1.1 * max(costs))
         axis.grid(alpha=0.3)
     axes[0].set(xlabel="parameters (thousands)", ylabel="validation accuracy (%)")
