@@ -95,5 +95,5 @@ def test_it_teaches_by_prediction_and_exercise(path):
     prose = "\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")
     exercises = len(re.findall(r"\*\*Exercise ·", prose))
     assert exercises >= 1
-    assert prose.count("<details>") == exercises, "each exercise has its solution folded"
+    assert prose.count("<summary>Solution</summary>") == exercises, "each exercise has its solution folded"
     assert len(re.findall(r"^check_\w+\(", source, re.MULTILINE)) == exercises
