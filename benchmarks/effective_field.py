@@ -1,6 +1,6 @@
 """How far does Net look in fact? Its effective receptive field before and after training.
 
-    python benchmarks/effective_field.py        # seconds; writes results/effective_field.md
+    python benchmarks/effective_field.py        # seconds; writes results/effective_field.md and .png
 
 The gradient of the trunk's middle unit over validation images (Luo et al. 2016), once on the images as they are, once
 on images continued beyond their border by reflection, so that the border does not cut the field off. Before training:
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from eva.data import BatchLoader, load
 from eva.files import replacing
 from eva.model import Net, pretrained, pretrained_card
+from eva.plotting import field_over
 from eva.receptive_field import effective_receptive_field, receptive_field
 
 PAGE = Path(__file__).parent.parent / "results" / "effective_field.md"
@@ -55,11 +56,20 @@ def main() -> None:
         "| network | canvas | seeds | std, rows | std, columns | radius, 50 % | radius, 95 % |",
         "|---|---|---|---|---|---|---|",
     ]
-    for canvas in (images, F.pad(images, (31, 31, 31, 31), mode="reflect")):
+    wide = F.pad(images, (31, 31, 31, 31), mode="reflect")
+    for canvas in (images, wide):
         lines += [row("before training", untrained, canvas), row("after training", [trained], canvas)]
     with replacing(PAGE, "w") as file:
         file.write("\n".join(lines) + "\n")
     print("\n".join(lines))
+    heats = {
+        "random weights": effective_receptive_field(untrained[0], wide),
+        f"trained on {card.data}": effective_receptive_field(trained, wide),
+    }
+    picture = F.pad(splits.validation.images[:1].float(), (31, 31, 31, 31), mode="reflect")[0].to(torch.uint8)
+    figure = field_over(picture, receptive_field(trained, (3, 94, 94)), heats, "What a unit of Net could see, and does")
+    with replacing(PAGE.with_suffix(".png")) as file:
+        figure.savefig(file, format="png", dpi=100)
 
 
 if __name__ == "__main__":

@@ -178,11 +178,11 @@ def _ledger(asked: argparse.Namespace) -> int:
     budget, runs, readme = _default_recipe(device), RUNS / "ladder", ledger.ROOT / "README.md"
     path = runs / "smoke.jsonl" if budget == "smoke" else ledger.LEDGER  # its accuracies mean nothing
     print(ledger.table(climb(data.load(asked.data), budget, device, seeds=asked.seeds, runs=runs, path=path)))
-    if budget != "smoke" and readme.exists():  # a clone
+    lines = ledger.reference()
+    if budget != "smoke" and readme.exists() and lines:  # a clone, where CIFAR-10 was climbed
         from eva.plotting import trade_offs
 
         replace_section(readme, "ladder", str(ledger.ladder()))
-        lines = ledger.reference()
         with replacing(ledger.LEDGER.parent / "ladder.png") as file:
             trade_offs(lines, f"The ladder, {next(iter(lines.values()))['data']}").savefig(file, format="png", dpi=100)
     return 0

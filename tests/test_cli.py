@@ -153,3 +153,23 @@ def test_the_ladder_at_the_smoke_budget_leaves_the_repositorys_ledger_alone(tmp_
     assert ledger.LEDGER.read_text() == before
     assert main(["ledger", "--seeds", "0"]) == 1
     assert "--seeds must be at least 1, got 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["CIFAR-10 (toy)", "teapots"])
+def test_the_ladder_refreshes_the_readme_and_its_figure_where_it_was_cifar(name, tmp_path, monkeypatch, splits):
+    readme = tmp_path / "README.md"
+    readme.write_text("a\n<!--ladder-->\nold\n<!--/ladder-->\nb\n")
+    path = tmp_path / "results" / "ledger.jsonl"
+    read = ledger.read
+    monkeypatch.setattr(ledger, "ROOT", tmp_path)
+    monkeypatch.setattr(ledger, "LEDGER", path)
+    monkeypatch.setattr(ledger, "read", lambda chosen=path: read(chosen))
+    monkeypatch.setattr("eva.climb.LADDER", {"plain": Rung})
+    monkeypatch.setattr("eva.data.load", lambda folder: replace(splits, name=name))
+    monkeypatch.setitem(PLANS, "cpu", replace(PLANS["smoke"], images=32, seeds=1))
+    monkeypatch.setenv("EVA_BUDGET", "cpu")
+    assert main(["ledger", "--device", "cpu"]) == 0
+    assert len(read(path)) == 1
+    assert ("| plain | 189,642 |" in readme.read_text()) == (name != "teapots")
+    assert (path.parent / "ladder.png").exists() == (name != "teapots")
+    assert readme.read_text().startswith("a\n<!--ladder-->\n")
