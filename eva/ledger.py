@@ -29,6 +29,8 @@ FIELDS = ("step", "data", "splits", "budget", "recipe", "seeds", "accuracies", "
           "test_accuracies", "parameters", "macs", "receptive_field", "seconds", "peak_memory", "hardware", "versions",
           "date", "revision")  # fmt: skip
 
+ALIKE = ("data", "hardware", "recipe", "seeds")  # what two lines must share to be compared
+
 Line = dict[str, Any]
 
 
@@ -86,11 +88,15 @@ def ladder(upto: str | None = None) -> Table:
 
 
 def reference() -> dict[str, Line]:
-    """The reference runs on CIFAR-10, by step: those that got furthest, and of equals those on a GPU."""
-    lines = [line for line in read() if line["data"].startswith("CIFAR-10")]
-    names = dict.fromkeys(line["data"] for line in lines)
-    references = [latest(lines, budget, name) for budget in ("gpu", "cpu") for name in names]
-    return max(references, key=len, default={})
+    """The reference runs on CIFAR-10, by step: of those that compare, the furthest climb; of equals that on a GPU."""
+    climbs: dict[str, dict[str, Line]] = {}  # one begun on another machine does not mix with one that is whole
+    for line in read():
+        if line["data"].startswith("CIFAR-10") and line["budget"] != "smoke":
+            alike = json.dumps([line[name] for name in ("budget", *ALIKE)])
+            climbs.setdefault(alike, {})[line["step"]] = line
+    return max(
+        climbs.values(), key=lambda lines: (len(lines), "gpu" in {x["budget"] for x in lines.values()}), default={}
+    )
 
 
 def table(lines: dict[str, Line], upto: str | None = None) -> Table:
@@ -107,7 +113,7 @@ def table(lines: dict[str, Line], upto: str | None = None) -> Table:
         raise LedgerError(f"{upto!r} is not measured: the ledger has {', '.join(map(repr, steps))}")
     steps = steps[: steps.index(upto) + 1] if upto else steps
     first = lines[steps[0]]
-    for name in ("data", "hardware", "recipe", "seeds"):
+    for name in ALIKE:
         other = next((step for step in steps if lines[step][name] != first[name]), None)
         if other:
             raise LedgerError(

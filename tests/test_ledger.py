@@ -161,6 +161,8 @@ def test_the_reference_is_what_was_climbed_furthest(path, monkeypatch):
     assert len(ledger.ladder().rows) == 2
     record(path, **measured("batch norm", budget="gpu", hardware="a gpu"))
     assert "a gpu" in ledger.ladder().note
+    record(path, **measured("plain", budget="gpu", hardware="another gpu"))
+    assert "a gpu" in ledger.ladder().note, "one that was begun elsewhere does not mix with it"
 
 
 def test_the_stored_ledger_can_be_read_whole():
