@@ -21,6 +21,10 @@ from eva.receptive_field import evaluating, unwrapped
 Target = Tensor | Sequence[int] | int | None
 
 
+class NoMapError(ValueError):
+    """The network has no map of places for these images. The message says why."""
+
+
 @torch.no_grad()
 def class_activation_map(model: nn.Module, images: Tensor, target: Target = None) -> Tensor:
     """How much each place of the last feature map adds to the logit of a class, (N, h, w) (Zhou et al. 2016).
@@ -29,8 +33,8 @@ def class_activation_map(model: nn.Module, images: Tensor, target: Target = None
     default. Global average pooling and a linear layer are both sums, so their order does not matter: each pixel of the
     map has a logit of its own, and the mean of these logits, plus the bias, is what the network answers. Negative
     values speak against the class. The maps are as small as the feature map: `torch.nn.functional.interpolate` enlarges
-    them. The model stays as it is. Raises ValueError where it does not end in these two, or makes no map, and for
-    images or a target that do not fit.
+    them. The model stays as it is. Raises ValueError where it does not end in these two, and for images or a target
+    that do not fit; NoMapError where it makes no map.
     """
     model = unwrapped(model)
     with _undisturbed(model), _Watcher() as seen:
@@ -59,8 +63,8 @@ def grad_cam(
     `class_activation_map`, which this is h * w times smaller than, under global average pooling and a linear layer.
     `layer` is by default whatever makes the last feature map of more than one pixel; of a layer that runs more than
     once, the last run counts.
-    The model stays as it is: mode, hooks, gradients, random state. Raises ValueError where there is no such map, where
-    no gradient comes back to it, and for images or a target that do not fit.
+    The model stays as it is: mode, hooks, gradients, random state. Raises NoMapError where there is no such map, and
+    ValueError where no gradient comes back to it, and for images or a target that do not fit.
     """
     model = unwrapped(model)
     outputs: list[Any] = []
@@ -115,10 +119,10 @@ class _Watcher(TorchFunctionMode):
     def last_map(self, model: nn.Module, images: Tensor) -> Tensor:
         name = type(model).__name__
         if not self.convolved:
-            raise ValueError(f"{name} has no convolution, so it makes no feature map: there is no *where* to show")
+            raise NoMapError(f"{name} has no convolution, so it makes no feature map: there is no *where* to show")
         if self.map is None:
             size = "x".join(map(str, images.shape[2:]))
-            raise ValueError(
+            raise NoMapError(
                 f"{name} makes no feature map of more than one pixel from images of {size}: there is no *where* to "
                 "show; use larger images, or pool less"
             )

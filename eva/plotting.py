@@ -7,15 +7,19 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
+import torch
 from matplotlib.colors import ListedColormap, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Rectangle
 from matplotlib.ticker import MaxNLocator
-from torch import Tensor
+from torch import Tensor, nn
 
+from eva.data import Split
+from eva.mistakes import Calibration, Predictions
 from eva.receptive_field import EffectiveField, ReceptiveField
 
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#666666"  # from Okabe and Ito's colour-blind-safe palette
+LUMINANCE = torch.tensor([0.2126, 0.7152, 0.0722], dtype=torch.float64)  # of red, green and blue, ITU-R BT.709
 
 
 def image_grid(images: Tensor, titles: Sequence[str] = (), *, columns: int = 10, suptitle: str = "") -> Figure:
@@ -24,7 +28,11 @@ def image_grid(images: Tensor, titles: Sequence[str] = (), *, columns: int = 10,
     images: (N, 3, H, W), uint8, or floats from 0 to 1; titles: one an image, or none.
     """
     rows = max(1, -(-len(images) // columns))
-    figure, axes = plt.subplots(rows, columns, figsize=(1.1 * columns, 1.3 * rows), squeeze=False, layout="constrained")
+    width = max([1.1, *(0.072 * len(line) for title in titles for line in title.split("\n"))])  # inches; room for words
+    height = 1.15 + 0.15 * max([1, *(len(title.split("\n")) for title in titles)])
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(width * columns, height * rows), squeeze=False, layout="constrained"
+    )
     for axis in axes.flat:
         axis.axis("off")
     for axis, image in zip(axes.flat, images.cpu().permute(0, 2, 3, 1), strict=False):
@@ -181,6 +189,142 @@ def field_over(image: Tensor, field: ReceptiveField, heats: dict[str, EffectiveF
         axis.legend(loc="lower right", fontsize=8)
     figure.suptitle(title)
     return _finished(figure)
+
+
+def mistakes_grid(
+    split: Split,
+    predictions: Predictions,
+    classes: Sequence[str],
+    positions: Tensor | Sequence[int],
+    *,
+    columns: int = 6,
+    title: str = "",
+) -> Figure:
+    """The images of `split` at `positions`, integers (N,), each with its label, what the model says and how surely.
+
+    positions: of a ranking, for one: `ranked(predictions)[:24]`. An image that the model is right about has a tick.
+    Raises ValueError where `predictions` are not of this split, a class has no name, or a position has no image.
+    """
+    chosen = torch.as_tensor(positions).cpu()
+    if not chosen.numel():
+        figure = plt.figure(figsize=(6, 1.6), layout="constrained")
+        figure.suptitle(title)
+        figure.text(0.5, 0.4, "Nothing to show: no image was chosen.", ha="center", va="center", color=GREY)
+        return _finished(figure)
+    if not torch.equal(split.indices.cpu(), predictions.indices):
+        raise ValueError(
+            f"these predictions, of {len(predictions.labels):,} images, are not of this split, of {len(split):,}: "
+            "make them with find_mistakes(model, split, normalisation)"
+        )
+    if len(classes) != predictions.logits.shape[1]:
+        raise ValueError(f"{predictions.logits.shape[1]} classes need as many names, got {len(classes)}")
+    if chosen.dtype == torch.bool or chosen.is_floating_point() or chosen.ndim != 1:
+        got = f"{chosen.dtype} {tuple(chosen.shape)}"
+        raise ValueError(f"positions must be integers (N,), got {got}: of a mask, take mask.nonzero()[:, 0]")
+    if chosen.min() < 0 or chosen.max() >= len(split):
+        raise ValueError(
+            f"positions must be from 0 to {len(split) - 1}, got {int(chosen.min())} to {int(chosen.max())}: they count "
+            "the images of the split, and are not Split.indices"
+        )
+    titles = []
+    for at in chosen.tolist():
+        label, said = (classes[int(of[at])] for of in (predictions.labels, predictions.predicted))
+        sure = f"{100 * predictions.confidence[at]:.0f} %"
+        titles.append(f"{label}\n→ {said}, {sure}" if predictions.wrong[at] else f"{label} ✓\n{sure}")
+    return image_grid(split.images[chosen.to(split.images.device)], titles, columns=columns, suptitle=title)
+
+
+def confusion_matrix(counts: Tensor, classes: Sequence[str], title: str = "") -> Figure:
+    """How often each class was taken for each: `counts` of `confusion`, int64 (classes, classes), rows are labels.
+
+    Only mistakes are shaded, by their share of the row: the diagonal, framed, would drown them. Up to 20 classes, each
+    cell says its count. Raises ValueError where the shape is not that of `classes`, or for shares in place of counts.
+    """
+    size = len(classes)
+    if counts.shape != (size, size) or counts.is_floating_point():
+        raise ValueError(
+            f"counts must be integers ({size}, {size}), a row and a column for each of the {size} classes, got "
+            f"{counts.dtype} {tuple(counts.shape)}: take confusion(predictions)"
+        )
+    counts = counts.cpu()
+    shares = (100 * counts / counts.sum(1, keepdim=True).clamp(min=1)).fill_diagonal_(0)
+    side = min(8, max(2.4, 0.5 * size))  # inches
+    figure, axis = plt.subplots(figsize=(side + 2.6, side + 1.6), layout="constrained")
+    picture = axis.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=max(1.0, float(shares.max())))
+    for row in range(size):
+        axis.add_patch(Rectangle((row - 0.5, row - 0.5), 1, 1, fill=False, ec=GREY, lw=0.8))
+        for column in range(size if size <= 20 else 0):
+            colour = torch.tensor(picture.to_rgba(shares[row, column].numpy())[:3])
+            dark = colour @ LUMINANCE < 0.45
+            axis.text(column, row, f"{counts[row, column]}", ha="center", va="center", fontsize=8 if size <= 12 else 7,
+                      color="white" if dark else "black", weight="bold" if row == column else "normal")  # fmt: skip
+    named = range(0, size, -(-size // 60))  # of more than 60, every second, third...
+    names = [classes[number] for number in named]
+    angle = 45 if size <= 20 else 90
+    axis.set_xticks(named, names, rotation=angle, rotation_mode="anchor", ha="right", va="center_baseline")
+    axis.set_yticks(named, names)
+    axis.tick_params(labelsize=9 if size <= 20 else 7)
+    axis.set(title=title, xlabel="predicted", ylabel="label")
+    figure.colorbar(picture, label="mistakes (% of the row)")
+    return _finished(figure)
+
+
+def reliability(calibration: Calibration, title: str = "") -> Figure:
+    """Is the model right as often as it claims? Accuracy against confidence of each bin; below, how many images it has.
+
+    Bins without images are left out. The expected calibration error stands in the title.
+    """
+    filled = calibration.count > 0
+    claimed, achieved = (100 * part[filled].numpy() for part in (calibration.confidence, calibration.accuracy))
+    figure, (axis, below) = plt.subplots(2, 1, figsize=(5, 6), sharex=True, height_ratios=(3, 1), layout="constrained")
+    axis.plot([0, 100], [0, 100], "--", color=GREY, lw=1, label="perfectly calibrated")
+    axis.vlines(claimed, achieved, claimed, ORANGE, lw=4, alpha=0.5, label="gap")
+    axis.plot(claimed, achieved, "o-", color=BLUE, markersize=5, lw=1, clip_on=False, zorder=3, label="the model")
+    axis.set(xlim=(0, 100), ylim=(0, 105), ylabel="accuracy (%)")
+    axis.set_title(f"{title}\nexpected calibration error {100 * calibration.error:.1f} %".strip())
+    axis.legend(loc="upper left")
+    left, right = (100 * edges[filled].numpy() for edges in (calibration.edges[:-1], calibration.edges[1:]))
+    below.bar(left, calibration.count[filled].numpy(), right - left, align="edge", color=BLUE, ec="white")
+    below.set(xlabel="confidence (%)", ylabel="images")
+    for each in (axis, below):
+        each.grid(alpha=0.3)
+        each.set_axisbelow(True)
+    return _finished(figure)
+
+
+def first_filters(model: nn.Module, title: str = "") -> Figure:
+    """The weights of the first convolution that looks at three channels, as colour images, numbered by output channel.
+
+    Each is scaled to its own largest weight: a weight of zero is mid-grey, and a channel is bright where the
+    filter wants it bright. Raises ValueError for a model without such a convolution.
+    """
+    found = (m for m in model.modules() if isinstance(m, nn.Conv2d) and m.in_channels == 3 and m.groups == 1)
+    first = next(found, None)
+    if first is None:
+        raise ValueError(
+            f"{type(model).__name__} has no convolution of 3 input channels, and only such filters can be seen as "
+            "colours: give a network for RGB images, or draw what it makes of one with feature_maps"
+        )
+    weights = first.weight.detach().float().cpu()
+    largest = weights.abs().amax((1, 2, 3), keepdim=True).clamp(min=1e-12)
+    says = f"{len(weights)} filters of {weights.shape[2]}x{weights.shape[3]}, zero is mid-grey"
+    numbers = [str(number) for number in range(len(weights))]
+    return image_grid(0.5 + 0.5 * weights / largest, numbers, columns=8, suptitle=f"{title}\n{says}".strip())
+
+
+def feature_maps(maps: Tensor, title: str = "", columns: int = 8) -> Figure:
+    """The first 32 maps, numbered, of what a layer makes of one image, (C, H, W), each from its lowest to its highest.
+
+    The lowest value is black and the highest white. Raises ValueError for another shape.
+    """
+    if maps.ndim != 3 or not maps.numel():
+        raise ValueError(f"maps must be (C, H, W), of one image, got {tuple(maps.shape)}: of a batch, take maps[0]")
+    shown = maps[:32].detach().float().cpu()
+    low, high = shown.amin((1, 2), keepdim=True), shown.amax((1, 2), keepdim=True)
+    grey = ((shown - low) / (high - low).clamp(min=1e-12))[:, None].expand(-1, 3, -1, -1)
+    says = f"{len(shown)} of {len(maps)} maps, each from its lowest (black) to its highest (white)"
+    numbers = [str(number) for number in range(len(shown))]
+    return image_grid(grey, numbers, columns=columns, suptitle=f"{title}\n{says}".strip())
 
 
 def _finished(figure: Figure) -> Figure:

@@ -1,10 +1,29 @@
 import matplotlib.pyplot as plt
 import pytest
 import torch
+from matplotlib.colors import to_rgb
+from torch import nn
 
+from eva.data import Split
+from eva.mistakes import Calibration, Predictions, calibration, confusion
 from eva.model import Net
-from eva.plotting import curves, field_growth, field_over, image_grid, lines, live_curves, maps, trade_offs
+from eva.plotting import (
+    confusion_matrix,
+    curves,
+    feature_maps,
+    field_growth,
+    field_over,
+    first_filters,
+    image_grid,
+    lines,
+    live_curves,
+    maps,
+    mistakes_grid,
+    reliability,
+    trade_offs,
+)
 from eva.receptive_field import EffectiveField, receptive_field
+from tests.conftest import random_split
 
 ROWS = [
     {"epoch": 1, "train_loss": 2.0, "train_accuracy": 0.2, "validation_loss": 1.9, "validation_accuracy": 0.3},
@@ -100,3 +119,214 @@ def test_the_ladder_is_drawn_step_by_step_with_its_spread():
         assert [text.get_text() for text in axis.texts] == ["1", "2"]
     assert "2 Net" in figure.get_suptitle()
     assert parameters.get_ylabel().endswith("(%)")
+
+
+# What a model gets wrong
+
+NAMES = ("automobile", "dot-ring_plus-bar", "cat", "airplane")
+
+
+@pytest.fixture(autouse=True)
+def no_figure_stays_open():
+    yield
+    assert plt.get_fignums() == []
+
+
+def toy(seed: int = 0, count: int = 40) -> tuple[Split, Predictions]:
+    """Random images of four classes, and what a model that is often wrong says of them."""
+    split = random_split(count, seed, classes=len(NAMES))
+    logits = 3 * torch.randn(count, len(NAMES), generator=torch.Generator().manual_seed(seed))
+    return split, Predictions(split.indices, split.labels, logits)
+
+
+def overlaps(texts) -> list[tuple[str, str]]:
+    """The pairs of texts, as they are drawn, that lie over each other."""
+    boxes = [(text.get_text(), text.get_window_extent()) for text in texts if text.get_text()]
+    return [(a, b) for i, (a, one) in enumerate(boxes) for b, two in boxes[:i] if one.overlaps(two)]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_each_mistake_says_label_prediction_and_confidence(seed):
+    split, predictions = toy(seed)
+    positions = torch.randperm(40, generator=torch.Generator().manual_seed(seed))[:13]
+    figure = mistakes_grid(split, predictions, NAMES, positions, title="toy")
+    shown = [axis for axis in figure.axes if axis.images]
+    assert len(shown) == 13
+    assert figure.get_suptitle() == "toy"
+    for axis, at in zip(shown, positions.tolist(), strict=True):
+        assert (axis.images[0].get_array() == split.images[at].permute(1, 2, 0).numpy()).all()
+        chances = predictions.logits[at].double().softmax(0)
+        label, said, sure = NAMES[split.labels[at]], NAMES[chances.argmax()], f"{100 * chances.max():.0f} %"
+        assert axis.get_title() == (f"{label} ✓\n{sure}" if label == said else f"{label}\n→ {said}, {sure}")
+
+
+def test_long_names_do_not_overlap_in_a_grid():
+    split, predictions = toy()
+    names = [f"dot-ring_plus-bar {letter}" for letter in "WXYZ"]
+    figure = mistakes_grid(split, predictions, names, range(12))
+    figure.draw_without_rendering()
+    assert overlaps([axis.title for axis in figure.axes]) == []
+
+
+@pytest.mark.parametrize("positions", [[], torch.zeros(0, dtype=torch.int64)])
+def test_a_grid_of_no_mistakes_says_so(positions):
+    figure = mistakes_grid(*toy(), NAMES, positions, title="toy")
+    assert figure.get_suptitle() == "toy"
+    assert any("Nothing to show" in text.get_text() for text in figure.texts)
+
+
+def test_a_grid_refuses_what_does_not_fit():
+    split, predictions = toy()
+    with pytest.raises(ValueError, match=r"of 40 images, are not of this split, of 24: make them with find_mistakes"):
+        mistakes_grid(toy(count=24)[0], predictions, NAMES, [0])
+    with pytest.raises(ValueError, match="4 classes need as many names, got 3"):
+        mistakes_grid(split, predictions, NAMES[:3], [0])
+    with pytest.raises(ValueError, match=r"got torch.bool \(40,\): of a mask, take mask.nonzero"):
+        mistakes_grid(split, predictions, NAMES, predictions.wrong)
+    for positions in (torch.tensor([0.0]), torch.tensor(1), torch.zeros(1, 2, dtype=torch.int64)):
+        with pytest.raises(ValueError, match=r"positions must be integers \(N,\)"):
+            mistakes_grid(split, predictions, NAMES, positions)
+    for positions in ([-1, 2], [2, 40]):
+        with pytest.raises(ValueError, match=f"from 0 to 39, got {positions[0]} to {positions[1]}"):
+            mistakes_grid(split, predictions, NAMES, positions)
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 20, 21, 75])
+@pytest.mark.filterwarnings("error")
+def test_the_confusion_matrix_shades_mistakes_by_their_share_of_the_row(rng, size):
+    counts = torch.randint(0, 9, (size, size), generator=rng) + 500 * torch.eye(size, dtype=torch.int64)
+    counts[size // 2] = 0  # a class without images
+    figure = confusion_matrix(counts, [f"automobile {i}" for i in range(size)], "toy")
+    axis, bar = figure.axes
+    shade = axis.images[0].get_array()
+    for row in range(size):
+        for column in range(size):
+            share = counts[row, column] / counts[row].sum() if counts[row].sum() and row != column else 0
+            assert shade[row, column] == pytest.approx(100 * float(share), rel=1e-5)
+    written = [text.get_text() for text in axis.texts]
+    assert written == ([str(int(count)) for count in counts.flatten()] if size <= 20 else [])
+    assert (axis.get_title(), axis.get_xlabel(), axis.get_ylabel()) == ("toy", "predicted", "label")
+    assert "% of the row" in bar.get_ylabel()
+    figure.draw_without_rendering()
+    assert overlaps(axis.get_yticklabels()) == []
+    for place, label in zip(axis.get_yticks(), axis.get_yticklabels(), strict=True):
+        assert label.get_text() == f"automobile {place}"
+    assert [label.get_text() for label in axis.get_xticklabels()] == [one.get_text() for one in axis.get_yticklabels()]
+
+
+def test_the_counts_can_be_read_on_their_shade_and_within_their_cell(rng):
+    _, predictions = toy(count=200)
+    for counts in (confusion(predictions), 9999 * torch.ones(20, 20, dtype=torch.int64)):
+        figure = confusion_matrix(counts, [str(i) for i in range(len(counts))])
+        axis = figure.axes[0]
+        figure.draw_without_rendering()
+        assert overlaps(axis.texts) == []
+        for text in axis.texts:
+            column, row = text.get_position()
+            picture = axis.images[0]
+            cell, ink = picture.to_rgba(picture.get_array()[row, column]), to_rgb(text.get_color())
+            lights = []
+            for colour in (cell[:3], ink):  # relative luminance and contrast as WCAG 2 defines them
+                linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour]
+                lights.append(0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] + 0.05)
+            assert max(lights) / min(lights) > 4.5
+
+
+def test_the_confusion_matrix_refuses_other_shapes_and_shares():
+    with pytest.raises(ValueError, match=r"\(4, 4\), .*got torch.int64 \(3, 3\): take confusion\(predictions\)"):
+        confusion_matrix(torch.ones(3, 3, dtype=torch.int64), NAMES)
+    with pytest.raises(ValueError, match=r"counts must be integers .*got torch.float32 \(4, 4\)"):
+        confusion_matrix(torch.rand(4, 4), NAMES)
+
+
+@pytest.mark.parametrize("bins", [1, 4, 15])
+@pytest.mark.filterwarnings("error")
+def test_reliability_draws_each_bin_that_has_images(bins):
+    found = calibration(toy(count=60)[1], bins)
+    figure = reliability(found, "toy")
+    axis, below = figure.axes
+    filled = [i for i in range(bins) if found.count[i]]
+    assert len(filled) < bins or bins == 1, "four classes: no confidence is below a quarter"
+    perfect, model = axis.lines
+    assert perfect.get_linestyle() == "--"
+    assert list(perfect.get_xdata()) == list(perfect.get_ydata()) == [0, 100]
+    points = [[100 * found.confidence[i].item(), 100 * found.accuracy[i].item()] for i in filled]
+    assert model.get_xydata().tolist() == [pytest.approx(point) for point in points]
+    for (claimed, achieved), gap in zip(points, axis.collections[0].get_segments(), strict=True):
+        assert gap.tolist() == [pytest.approx([claimed, achieved]), pytest.approx([claimed, claimed])]
+    assert [bar.get_height() for bar in below.patches] == [found.count[i] for i in filled]
+    assert [bar.get_x() for bar in below.patches] == pytest.approx([100 * i / bins for i in filled])
+    assert f"error {100 * found.error:.1f} %" in axis.get_title()
+    assert (axis.get_ylabel(), below.get_xlabel(), below.get_ylabel()) == ("accuracy (%)", "confidence (%)", "images")
+
+
+def test_reliability_of_known_numbers():
+    nan = float("nan")
+    found = Calibration(torch.tensor([0, 0.5, 1]), torch.tensor([nan, 0.9]), torch.tensor([nan, 0.6]),
+                        torch.tensor([0, 10]), 0.3)  # fmt: skip
+    axis = reliability(found).axes[0]
+    assert axis.get_title() == "expected calibration error 30.0 %"
+    assert axis.lines[1].get_xydata().tolist() == [pytest.approx([90, 60])]
+
+
+# What a network looks for
+
+
+@pytest.mark.parametrize(("filters", "kernel"), [(5, (3, 3)), (16, (5, 7)), (9, (1, 1))])
+def test_filters_are_drawn_around_mid_grey(filters, kernel):
+    torch.manual_seed(filters)
+    first = nn.Conv2d(3, filters, kernel)
+    with torch.no_grad():
+        first.weight[1] = 0
+        first.weight[2, :, 0, 0] = torch.tensor([0.0, -9.0, 4.5])
+    model = nn.Sequential(
+        nn.Conv2d(3, 3, 3, groups=3), nn.Sequential(first, nn.Conv2d(filters, 3, 1)), nn.Conv2d(3, 3, 1)
+    )
+    figure = first_filters(model, "toy")
+    shown = [axis for axis in figure.axes if axis.images]
+    assert [axis.get_title() for axis in shown] == [str(number) for number in range(filters)]
+    for axis, weight in zip(shown, first.weight.detach(), strict=True):
+        image = torch.from_numpy(axis.images[0].get_array().data).permute(2, 0, 1)
+        assert image.min() >= 0
+        assert image.max() <= 1
+        torch.testing.assert_close((2 * image - 1) * weight.abs().max(), weight)
+    assert (shown[1].images[0].get_array() == 0.5).all(), "a filter of zeros is grey"
+    assert shown[2].images[0].get_array()[0, 0].tolist() == pytest.approx([0.5, 0, 0.75])
+    assert figure.get_suptitle() == f"toy\n{filters} filters of {kernel[0]}x{kernel[1]}, zero is mid-grey"
+
+
+def test_the_stem_of_net_is_its_first_convolution():
+    assert len([axis for axis in first_filters(Net()).axes if axis.images]) == Net().stem[0].out_channels
+
+
+def test_a_model_that_sees_no_colours_is_named():
+    class Grey(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Conv2d(1, 3, 3)
+
+    with pytest.raises(ValueError, match=r"Grey has no convolution of 3 input channels.*feature_maps"):
+        first_filters(Grey())
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 4), (7, 3, 9), (32, 8, 8), (64, 2, 2)])
+@pytest.mark.filterwarnings("error")
+def test_feature_maps_run_from_black_to_white(rng, shape):
+    given = 50 * torch.randn(shape, generator=rng) - 20
+    given[0] = 7  # all the same: black, and no division by zero
+    figure = feature_maps(given.requires_grad_(), "toy", columns=5)
+    shown = [axis for axis in figure.axes if axis.images]
+    assert len(shown) == min(32, shape[0])
+    assert [axis.get_title() for axis in shown] == [str(number) for number in range(len(shown))]
+    for number, (axis, one) in enumerate(zip(shown, given.detach().double(), strict=False)):
+        image = torch.from_numpy(axis.images[0].get_array().data).double()
+        expected = (one - one.min()) / (one.max() - one.min()) if number else torch.zeros(shape[1:]).double()
+        for channel in range(3):
+            torch.testing.assert_close(image[..., channel], expected, atol=1e-5, rtol=1e-5)
+    assert figure.get_suptitle().startswith(f"toy\n{len(shown)} of {shape[0]} maps")
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4, 4), (8, 8), (0, 4, 4), (10,)])
+def test_feature_maps_of_another_shape_are_refused(shape):
+    with pytest.raises(ValueError, match=rf"got \({', '.join(map(str, shape))},?\): of a batch, take maps\[0\]"):
+        feature_maps(torch.zeros(shape))
