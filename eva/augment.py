@@ -4,6 +4,9 @@ Each draws its randomness per image from the `torch.Generator` it is given, whic
 fixes what happens. One call serves the whole batch: on a CPU a Python loop over images costs more than the network.
 """
 
+import math
+from collections.abc import Callable, Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -42,13 +45,8 @@ def cutout(images: Tensor, rng: torch.Generator, size: int = 8, fill: float = 0.
     count, _, height, width = images.shape
     if not 0 <= size <= min(height, width):
         raise ValueError(f"size must be from 0 to {min(height, width)} for {height}x{width} images, got {size}")
-    top = torch.randint(0, height, (count, 1), generator=rng, device=images.device) - size // 2
-    left = torch.randint(0, width, (count, 1), generator=rng, device=images.device) - size // 2
-    row, column = torch.arange(height, device=images.device), torch.arange(width, device=images.device)
-    inside_rows = (row >= top) & (row < top + size)
-    inside_columns = (column >= left) & (column < left + size)
-    covered = inside_rows[:, None, :, None] & inside_columns[:, None, None, :]
-    return images.masked_fill(covered, fill)
+    sides = torch.full((count, 1), size, device=images.device)
+    return images.masked_fill(_boxes(images, rng, sides, sides), fill)
 
 
 def mixup(
@@ -60,20 +58,145 @@ def mixup(
     `torch.nn.functional.cross_entropy` takes as they are. Each image's share is drawn from Beta(alpha, alpha).
     Raises ValueError where alpha is not positive or the images are not floats.
     """
-    if alpha <= 0:
-        raise ValueError(f"alpha must be positive, got {alpha}: leave mixup out to have none")
     if not images.is_floating_point():
         raise ValueError(f"mixup blends floats, got {images.dtype}: normalise the images first")
-    # Beta(a, a) as X / (X + Y) with X, Y from Gamma(a); torch.distributions takes no generator.
-    gammas = torch._standard_gamma(torch.full((2, len(images)), alpha, device=images.device), generator=rng)
-    share = (gammas[0] / gammas.sum(0)).nan_to_num(0.5)
+    share = _beta(len(images), alpha, rng)
     partner = torch.randperm(len(images), generator=rng, device=images.device)
-    onehot = F.one_hot(labels, classes).to(images.dtype)
-    blend = share.to(images.dtype)
-    mixed = images.lerp(images[partner], 1 - blend[:, None, None, None])
-    return mixed, onehot.lerp(onehot[partner], 1 - blend[:, None])
+    mixed = images.lerp(images[partner], 1 - share.to(images.dtype)[:, None, None, None])
+    return mixed, _blended(labels, partner, share, classes)
+
+
+def cutmix(
+    images: Tensor, labels: Tensor, rng: torch.Generator, classes: int, alpha: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """Paste a box of another image of the batch into each image, and share the label out by area (Yun et al. 2019).
+
+    images: (N, C, H, W), any dtype; labels: (N,) integers. Returns images and labels as `mixup` does. The box is to
+    cover 1 - Beta(alpha, alpha) of the image. Its centre is anywhere, so that it may stick out over the border: an
+    image's share in its label is the exact share of its pixels that are left. Raises ValueError where alpha is not
+    positive.
+    """
+    count, _, height, width = images.shape
+    side = (1 - _beta(count, alpha, rng)).sqrt()[:, None]
+    box = _boxes(images, rng, (side * height).long(), (side * width).long())
+    partner = torch.randperm(count, generator=rng, device=images.device)
+    share = 1 - box.float().mean((1, 2, 3))
+    return images[partner].where(box, images), _blended(labels, partner, share, classes)
+
+
+OPERATIONS = ("identity", "shear x", "shear y", "translate x", "translate y", "rotate", "brightness", "contrast",
+              "colour", "sharpness", "posterize", "solarize")  # fmt: skip
+
+
+def trivial_augment(images: Tensor, rng: torch.Generator) -> Tensor:
+    """Do one of OPERATIONS, as strongly as chance has it, to each image: TrivialAugment (Müller and Hutter 2021).
+
+    images: uint8 (N, 3, H, W). Operation, strength (of 31) and its sign are drawn uniformly for each image, from the
+    paper's "wide" ranges, as torchvision's TrivialAugmentWide does. Its autocontrast and equalize, which look at
+    each image's histogram, are left out. Raises ValueError for other images.
+    """
+    count, device = len(images), images.device
+    operation = torch.randint(len(OPERATIONS), (count,), generator=rng, device=device)
+    sign = 2 * torch.randint(2, (count,), generator=rng, device=device) - 1
+    return operate(images, operation, sign * torch.randint(31, (count,), generator=rng, device=device) / 30)
+
+
+def operate(images: Tensor, operation: Tensor, strength: Tensor) -> Tensor:
+    """Do to each image the one of OPERATIONS that `operation`, (N,) integers, says.
+
+    images: uint8 (N, 3, H, W); strength: (N,) floats from -1 to 1. Its full size is a shear by 0.99, a translation by
+    32 pixels (right or down; nearest pixel, black behind it, as with the other moves), a rotation by 135 degrees
+    (counter-clockwise), 1.99 or 0.01 times as bright, contrasty, colourful or sharp; posterize leaves 2 bits, and
+    solarize inverts all. Raises ValueError for other images.
+
+    Everything is computed for the whole batch, at a strength of zero for the images whose operation it is not.
+    """
+    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3 or min(images.shape[2:]) < 3:
+        got = f"{images.dtype} {tuple(images.shape)}"
+        raise ValueError(
+            f"images must be uint8 (N, 3, H, W) of 3x3 pixels or more, got {got}: augment before you normalise"
+        )
+    chosen = {name: operation == index for index, name in enumerate(OPERATIONS)}
+    by = {name: strength.where(chosen[name], 0) for name in OPERATIONS}
+    pixels = _moved(images.float(), 0.99 * by["shear x"], 0.99 * by["shear y"], (32 * by["translate x"]).trunc(),
+                    (32 * by["translate y"]).trunc(), math.radians(135) * by["rotate"])  # fmt: skip
+
+    # Four go towards another image or away from it: black, the mean of its grey, its grey, itself blurred. In place: on
+    # a CPU it is memory that takes the time.
+    grey = (0.2989 * pixels[:, 0] + 0.587 * pixels[:, 1] + 0.114 * pixels[:, 2]).floor()[:, None]
+    tall = pixels[:, :, :-2] + pixels[:, :, 1:-1] + pixels[:, :, 2:]
+    inner = pixels[:, :, 1:-1, 1:-1]  # the border is never sharpened
+    blurred = (tall[..., :-2] + tall[..., 1:-1] + tall[..., 2:]).add_(inner, alpha=4).div_(13).round_()
+    edges = F.pad(inner - blurred, (1, 1, 1, 1))
+    contrast, colour, sharpness = (0.99 * by[name].view(-1, 1, 1, 1) for name in ("contrast", "colour", "sharpness"))
+    pixels *= 1 + 0.99 * by["brightness"].view(-1, 1, 1, 1) + contrast + colour
+    pixels -= contrast * grey.mean((2, 3), keepdim=True) + colour * grey
+    out = pixels.addcmul_(edges, sharpness).clamp_(0, 255).to(torch.uint8)
+
+    lost_bits = (6 * by["posterize"].abs()).round()
+    out = out & (256 - 2**lost_bits).to(torch.uint8)[:, None, None, None]
+    threshold = (255 * (1 - by["solarize"].abs())).where(chosen["solarize"], 256)
+    return torch.where(out >= threshold[:, None, None, None], 255 - out, out)
+
+
+def _moved(images: Tensor, shear_x: Tensor, shear_y: Tensor, right: Tensor, down: Tensor, angle: Tensor) -> Tensor:
+    """Shear about the top left corner, translate (pixels) and rotate (radians) floats: one matrix an image, (N,) each.
+
+    A row of the matrix says where a pixel comes from, in halves of the image's width or height from its middle.
+    """
+    height, width = images.shape[2:]
+    cos, sin = angle.cos(), angle.sin()
+    from_column = (cos, (shear_x - sin) * height / width, (shear_x * height - 2 * right) / width)
+    from_row = ((shear_y + sin) * width / height, cos, (shear_y * width - 2 * down) / height)
+    matrices = torch.stack([*from_column, *from_row], 1).view(-1, 2, 3)
+    grid = F.affine_grid(matrices, list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, mode="nearest", align_corners=False)
+
+
+def _boxes(images: Tensor, rng: torch.Generator, rows: Tensor, columns: Tensor) -> Tensor:
+    """Bool (N, 1, H, W): true in a box of `rows` x `columns`, (N, 1) each, whose centre is anywhere in the image."""
+    count, _, height, width = images.shape
+    top = torch.randint(0, height, (count, 1), generator=rng, device=images.device) - rows // 2
+    left = torch.randint(0, width, (count, 1), generator=rng, device=images.device) - columns // 2
+    row, column = torch.arange(height, device=images.device), torch.arange(width, device=images.device)
+    inside_rows = (row >= top) & (row < top + rows)
+    inside_columns = (column >= left) & (column < left + columns)
+    return inside_rows[:, None, :, None] & inside_columns[:, None, None, :]
+
+
+def _beta(count: int, alpha: float, rng: torch.Generator) -> Tensor:
+    """Draws from Beta(alpha, alpha), (count,), by Bailey's formula (1994); torch.distributions takes no generator.
+
+    Raises ValueError where alpha is not positive.
+    """
+    if alpha <= 0:
+        raise ValueError(f"alpha must be positive, got {alpha}: to mix nothing, leave mixing out")
+    radius, turn = torch.rand(2, count, generator=rng, device=rng.device)
+    across = (2 * math.pi * turn).cos()
+    return 0.5 + 0.5 * across.sign() / (1 + 1 / ((radius ** (-1 / alpha) - 1) * across**2)).sqrt()
+
+
+def _blended(labels: Tensor, partner: Tensor, share: Tensor, classes: int) -> Tensor:
+    """Each label's one-hot row times its share, and its partner's times the rest: float (N, classes)."""
+    onehot = F.one_hot(labels, classes).to(share.dtype)
+    return onehot.lerp(onehot[partner], 1 - share[:, None])
 
 
 def _reflected(index: Tensor, length: int) -> Tensor:
     """Indices past either end, folded back: -1 becomes 1, length becomes length - 2."""
     return (length - 1) - ((length - 1) - index.abs()).abs()
+
+
+NAMED: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {  # what a recipe can ask for: of images alone
+    "flip": flip,
+    "translate": translate,
+    "cutout": cutout,
+}
+
+
+def named(names: Sequence[str]) -> tuple[Callable[[Tensor, torch.Generator], Tensor], ...]:
+    """The augmentations of these names, in order. Raises ValueError for a name that is none of NAMED."""
+    for name in names:
+        if name not in NAMED:
+            raise ValueError(f"there is no augmentation {name!r}: choose from {', '.join(map(repr, NAMED))}")
+    return tuple(NAMED[name] for name in names)

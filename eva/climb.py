@@ -99,7 +99,8 @@ def _conditions(step: str, splits: Splits, budget: str, recipe: Recipe, device: 
     """What must be alike for two lines, or two runs, to be of the same thing; and what follows from the step alone."""
     with seeded(0, device):
         model = LADDER[step]()
-    described = {name: value for name, value in asdict(recipe).items() if name != "width"} | {"sizes": [*recipe.sizes]}
+    described = {name: [*value] if isinstance(value, tuple) else value for name, value in asdict(recipe).items()}
+    del described["width"]  # the steps have their own
     return {
         "step": step,
         "data": splits.name,

@@ -161,7 +161,7 @@ class BatchLoader:
         return images
 
 
-FLIP_AND_SHIFT: tuple[Augmentation, ...] = (augment.flip, partial(augment.translate, pixels=2))
+FLIP_AND_SHIFT: tuple[Augmentation, ...] = augment.named(("flip", "translate"))
 
 
 def loaders(

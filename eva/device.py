@@ -1,30 +1,69 @@
 """Which device to train on, and what is particular to it."""
 
 import contextlib
+import logging
 import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
+from torch._dynamo.exc import TorchDynamoException
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Precision:
-    """Mixed precision on a GPU: most of the forward pass in `dtype`; where that is float16, gradients are scaled up."""
+    """Mixed precision: most of the forward pass in `dtype`; where that is float16, gradients are scaled up."""
 
     dtype: torch.dtype
     scaler: torch.amp.GradScaler
 
 
-def mixed_precision(device: torch.device | str) -> Precision | None:
-    """bfloat16 on a CUDA device made for it, float16 on an older one, None (stay with float32) anywhere else."""
+def mixed_precision(device: torch.device | str, on_cpu: bool = False) -> Precision | None:
+    """bfloat16 on a CUDA device made for it, float16 on an older one, None (stay with float32) anywhere else.
+
+    With `on_cpu`, bfloat16 on a processor too that has instructions for it: without them it is slower than float32.
+    """
+    if on_cpu and torch.device(device).type == "cpu" and bfloat16_units():
+        return Precision(torch.bfloat16, torch.amp.GradScaler("cpu", enabled=False))
     if torch.device(device).type != "cuda":
         return None
     with torch.cuda.device(device):
         # Without the argument, a T4 says yes through emulation, which is slow.
         dtype = torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     return Precision(dtype, torch.amp.GradScaler("cuda", enabled=dtype is torch.float16))
+
+
+def bfloat16_units() -> bool:
+    """Does this processor multiply in bfloat16 itself? (AVX-512 BF16 or AMX; since about 2020 in servers.)"""
+    known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
+
+
+class Compiled(nn.Module):
+    """`model`, through `torch.compile`; or as it is, after one warning, where it cannot be compiled.
+
+    The weights stay those of `model`. Compiling happens at the first batch and takes half a minute or so.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self._fast: list = [torch.compile(model)]  # in a list, or its weights would be listed a second time
+
+    def forward(self, images: Tensor) -> Tensor:
+        if self._fast:
+            try:
+                return self._fast[0](images)
+            except TorchDynamoException as error:
+                cause = getattr(error, "inner_exception", error)
+                reason = next((line for line in str(cause).splitlines() if line.strip()), type(cause).__name__)
+                log.warning("this network cannot be compiled here (%s): it trains as it is, slower", reason)
+                self._fast.clear()
+        return self.model(images)
 
 
 def default_device() -> torch.device:

@@ -41,6 +41,8 @@ def _try_cam(answer: Callable, rng: torch.Generator) -> None:
         return
     if close(out, features.sum(1)) or close(out, features.mean(1)):
         raise Wrong("every map counts the same there: weigh each by the class's weight for it.")
+    if close(out, truth / truth[0].numel()):
+        raise Wrong("that is divided by the number of places, as Grad-CAM's is: here the mean of a map is the logit.")
     if close(out, truth / maps):
         raise Wrong("that is the mean over the maps: a linear layer adds them up.")
     if close(out, truth.clamp(min=0)):
@@ -121,8 +123,11 @@ def _try_one(answer: Callable, count: int, total: int) -> None:
         raise Wrong(f"{came}: the lower end comes first.")
     if low > count / total or high < count / total:
         raise Wrong(f"{came}, which leaves out the share that was found.")
-    held = _told(_coverage(lambda successes: _an_interval(answer, successes, MARKED)))
-    raise Wrong(f"{came}, and Wilson's interval is {true_low:.3f} to {true_high:.3f}. {held}.")
+    covered = _coverage(lambda successes: _an_interval(answer, successes, MARKED))
+    judged = "an interval to be trusted, but another one"
+    if not 0.945 <= covered <= 0.985:
+        judged = "too seldom for 95 %" if covered < 0.945 else "wider than it need be"
+    raise Wrong(f"{came}, and Wilson's interval is {true_low:.3f} to {true_high:.3f}. {_told(covered)}: {judged}.")
 
 
 def _an_interval(answer: Callable, count: int, total: int) -> tuple[float, float]:

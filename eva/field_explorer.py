@@ -61,7 +61,8 @@ class ReceptiveFieldExplorer(Skin):
         self.image = shapes.render(1, seed=0)[0][0] if image is None else _checked(image)
         self._rows: list[tuple[HBox, dict[str, Any]]] = []  # at least one a layer: rows that are not shown are kept
         heads = [Label(title, layout=sized(width)) for title, width in _COLUMNS.values()]
-        self.preset = Dropdown(options=[*PRESETS, OWN], description="chain", style={"description_width": "initial"})
+        wide = {"layout": sized(340), "style": {"description_width": "initial"}}  # for the longest name
+        self.preset = Dropdown(options=[*PRESETS, OWN], description="chain", **wide)
         self.table, self.error, self.readout = VBox([HBox(heads)]), HTML(), HTML()
         self.picture = ipywidgets.Image(format="png", layout=sized(CANVAS))
         button = Button(description="add a layer", icon="plus")
@@ -149,6 +150,7 @@ class ReceptiveFieldExplorer(Skin):
         for name, control in controls.items():
             control.value = getattr(self.layers[index], name)
             control.layout = sized(_COLUMNS[name][1])
+            control.tooltip = f"{_COLUMNS[name][0]} of layer {index}"  # its name, for who cannot see the head
             control.add_class(f"eva-{name}")
             control.observe(lambda change, name=name: self._moved(index, name, change["new"]), "value")
         remove = Button(icon="times", tooltip=f"remove layer {index}", layout=sized(34))

@@ -18,14 +18,14 @@ from torch import Tensor, nn
 from eva.cam import NoMapError, grad_cam
 from eva.data import Splits
 from eva.marks import Marks
-from eva.mistakes import RANKINGS, confident_class, find_mistakes, ranked, suspected_label_errors
+from eva.mistakes import RANKINGS, confident_class, find_mistakes, ranked
 from eva.receptive_field import ReceptiveField, ReceptiveFieldError, receptive_field
 
 WHICH = {"train": "training", "validation": "training", "test": "test"}  # which images a split's indices count
-SHOWN = ("mistakes", "all images", "marked")
+DOUBTFUL = "doubtful labels"
+SHOWN = ("mistakes", "all images", DOUBTFUL, "marked")
 COMPARED = ("fixed", "broken", "both wrong")  # against the model before
-SUSPECTED = "suspected label errors"
-SORTED = (*RANKINGS, SUSPECTED)
+SORTED = (*RANKINGS,)  # by the loss, the labels that the model believes least come first
 SCALE = 5  # screen pixels for a pixel of an image, in `Gallery.pictures`
 HEAT = (213, 94, 0)  # the orange of the figures
 
@@ -75,7 +75,6 @@ class Gallery:
             raise ValueError(
                 f"`before` knows {self.before.logits.shape[1]} classes and this model {found}: train alike"
             )
-        self._orders: dict[str, Tensor] = {}
 
     @property
     def shows(self) -> tuple[str, ...]:
@@ -103,25 +102,19 @@ class Gallery:
             chosen &= said.labels == view.label
         if view.predicted is not None:
             chosen &= said.predicted == view.predicted
-        order = self._order(view.sort)
+        order = ranked(self.predictions, by=view.sort)
         return order[chosen[order]]
 
     def _shown(self, show: str) -> Tensor:
         wrong = self.predictions.wrong
         if show == "marked":
             return torch.isin(self.predictions.indices, torch.tensor(list(self.marks), dtype=torch.int64))
+        if show == DOUBTFUL:
+            return torch.isin(torch.arange(len(wrong)), torch.tensor([*self.suspects], dtype=torch.int64))
         if show in COMPARED and self.before is not None:
             was = self.before.wrong
             return {"fixed": was & ~wrong, "broken": ~was & wrong, "both wrong": was & wrong}[show]
         return wrong if show == "mistakes" else torch.ones_like(wrong)
-
-    def _order(self, sort: str) -> Tensor:
-        if sort not in self._orders:
-            by_suspicion = sort == SUSPECTED
-            self._orders[sort] = suspected_label_errors(self.predictions) if by_suspicion else ranked(
-                self.predictions, by=sort
-            )  # fmt: skip
-        return self._orders[sort]
 
     def compared(self) -> dict[str, int]:
         """How many images were fixed, broken, or are wrong in both models; nothing without `before`."""

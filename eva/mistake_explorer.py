@@ -28,17 +28,19 @@ PAGE = 18  # images
 TILE = 128  # pixels of the screen
 MOST = 20  # classes that a matrix of buttons can still show
 UNMARKED = "no mark"
+ANY = -1  # in place of None, for which ipywidgets would show an empty list
 SIGNS = dict(zip(VERDICTS, ("✎", "≈", "✗"), strict=True))
 # Buttons carry the images as backgrounds, so that a click on an image selects it: core Image widgets take no click.
 STYLE = f"""<style>
 .eva-tile {{background-size: {TILE}px; background-repeat: no-repeat; background-position: top center; padding: 0 1px;
-  image-rendering: pixelated; padding-top: {TILE}px; font-size: 10px; line-height: 20px; text-align: center}}
+  image-rendering: pixelated; padding-top: {TILE}px; font-size: 10px; line-height: 12px; text-align: center;
+  white-space: normal}}
 .eva-cell {{padding: 0; font-size: 11px; line-height: 24px; text-align: center; color: #111 !important}}
-.eva-row {{font-size: 11px; line-height: 24px; text-align: right; padding-right: 6px}}
+.eva-row {{font-size: 11px; line-height: 24px; text-align: right; padding-right: 6px; white-space: nowrap}}
 .eva-column {{font-size: 11px; writing-mode: vertical-rl; transform: rotate(180deg); line-height: 36px;
   padding-top: 5px}}
 .eva-matrix .widget-html, .eva-matrix .widget-html-content {{height: auto; line-height: 24px; margin: 0}}
-.eva-chosen {{outline: 3px solid #0072b2; outline-offset: -2px}}
+.eva-chosen {{outline: 3px solid #0072b2 !important; outline-offset: -2px !important}}
 .eva-mistake-explorer table {{border-collapse: collapse}}
 .eva-mistake-explorer figure {{display: inline-block; margin: 0 8px 4px 0; font-size: 12px}}
 </style>"""
@@ -65,7 +67,7 @@ class MistakeExplorer(Skin):
         self.view, self.page, self.selected = View(), 0, 0
         self.chosen = self.gallery.positions(self.view)
         self._key = f"eva-{uuid.uuid4().hex[:8]}"  # the images of two explorers on one page must not mix
-        classes = [("any", None), *((name, place) for place, name in enumerate(self.gallery.classes))]
+        classes = [("any", ANY), *((name, place) for place, name in enumerate(self.gallery.classes))]
         self.controls: dict[str, Any] = {
             "show": Dropdown(options=self.gallery.shows, description="show"),
             "sort": Dropdown(options=SORTED, description="sort by"),
@@ -83,10 +85,7 @@ class MistakeExplorer(Skin):
         self.cells: dict[tuple[int, int], Button] = {}
         self.tiles = [self._tile(place) for place in range(PAGE)]
         self.grid, self.pixels = Box(layout=Layout(flex_flow="row wrap")), HTML(layout=Layout(display="none"))
-        self.back, self.on = (
-            Button(icon="chevron-left", layout=sized(40)),
-            Button(icon="chevron-right", layout=sized(40)),
-        )
+        self.back, self.on = (Button(icon=f"chevron-{way}", layout=sized(40)) for way in ("left", "right"))
         self.back.tooltip, self.on.tooltip = "the page before", "the next page"
         self.back.on_click(lambda _: self.turn(-1))
         self.on.on_click(lambda _: self.turn(1))
@@ -179,9 +178,9 @@ class MistakeExplorer(Skin):
         """Show what `view` and `page` say, the controls too."""
         view = self.view
         low, high = (round(100 * edge) for edge in view.confidence)
-        values = {name: getattr(view, name) for name in self.controls} | {"confidence": (low, high)}
         for name, control in self.controls.items():
-            control.value = values[name]
+            value = (low, high) if name == "confidence" else getattr(view, name)
+            control.value = ANY if value is None else value
         shown = self.shown.tolist()
         self.pixels.value = f"<style>{''.join(self._background(*one) for one in enumerate(shown))}</style>"
         for tile, position in zip(self.tiles, shown, strict=False):
@@ -231,7 +230,7 @@ class MistakeExplorer(Skin):
         return f".{self._key}-{place}{{background-image: url({_png(Image.fromarray(pixels))})}}"
 
     def _tile(self, place: int) -> Button:
-        tile = Button(layout=Layout(width=f"{TILE + 6}px", height=f"{TILE + 24}px", margin="2px"))
+        tile = Button(layout=Layout(width=f"{TILE + 6}px", height=f"{TILE + 28}px", margin="2px"))
         tile.add_class("eva-tile")
         tile.add_class(f"{self._key}-{place}")
         tile.on_click(lambda _: self.select(int(self.shown[place])))
@@ -263,7 +262,7 @@ class MistakeExplorer(Skin):
                 cell.on_click(lambda _, pair=(label, predicted): self.cell(*pair))
                 self.cells[label, predicted] = cell
                 children.append(cell)
-        columns = f"90px repeat({len(counts)}, 36px)"
+        columns = f"minmax(90px, max-content) repeat({len(counts)}, 36px)"
         at = {"align_items": "flex-end", "align_self": "flex-start"}  # or the rows would stretch to the height beside
         return GridBox(children, layout=Layout(grid_template_columns=columns, grid_gap="1px", **at))
 
@@ -327,7 +326,7 @@ class MistakeExplorer(Skin):
             self.mark(mark.verdict, note)
 
     def _moved(self, name: str, value: Any) -> None:
-        new = (value[0] / 100, value[1] / 100) if name == "confidence" else value
+        new = (value[0] / 100, value[1] / 100) if name == "confidence" else None if value == ANY else value
         if new != getattr(self.view, name):  # likewise
             self.set(**{name: new})
 

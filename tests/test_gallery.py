@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from eva.data import Split, Splits
-from eva.gallery import COMPARED, SCALE, SHOWN, SORTED, SUSPECTED, Gallery, View
+from eva.gallery import COMPARED, SCALE, SHOWN, SORTED, Gallery, View
 from eva.marks import Mark, MarksError
-from eva.mistakes import ranked, suspected_label_errors
+from eva.mistakes import confident_class, ranked
 from eva.model import Net
 from eva.receptive_field import receptive_field
 from tests.conftest import random_split
@@ -52,6 +52,7 @@ def test_every_view_shows_what_a_loop_would_pick(gallery):
     said, was = gallery.predictions, gallery.before
     gallery.marks[gallery.index(7)] = Mark("ambiguous")
     generator = torch.Generator().manual_seed(3)
+    found_by_learning = confident_class(said).tolist()
 
     def drawn(options):
         return options[int(torch.randint(len(options), (), generator=generator))]
@@ -64,6 +65,7 @@ def test_every_view_shows_what_a_loop_would_pick(gallery):
         wanted = {
             "mistakes": lambda i: said.predicted[i] != said.labels[i],
             "all images": lambda i: True,
+            "doubtful labels": lambda i: found_by_learning[i] not in (-1, said.labels[i]),
             "marked": lambda i: i == 7,
             "fixed": lambda i: was.predicted[i] != said.labels[i] == said.predicted[i],
             "broken": lambda i: was.predicted[i] == said.labels[i] != said.predicted[i],
@@ -79,8 +81,7 @@ def test_every_view_shows_what_a_loop_would_pick(gallery):
         ]
         found = gallery.positions(view).tolist()
         assert sorted(found) == expected, view
-        order = suspected_label_errors(said) if view.sort == SUSPECTED else ranked(said, view.sort)
-        assert found == [i for i in order.tolist() if i in set(expected)], view
+        assert found == [i for i in ranked(said, view.sort).tolist() if i in set(expected)], view
 
 
 def test_fixed_broken_and_both_wrong_are_all_that_either_model_gets_wrong(gallery):
@@ -93,7 +94,9 @@ def test_without_a_model_before_nothing_is_compared():
     gallery = Gallery(Told(random_logits(60, 4, 0)), splits_of(4))
     assert gallery.shows == SHOWN
     assert gallery.compared() == {}
-    with pytest.raises(ValueError, match="cannot show 'fixed': choose one of 'mistakes', 'all images', 'marked'"):
+    with pytest.raises(
+        ValueError, match="cannot show 'fixed': choose one of 'mistakes', 'all images', 'doubtful labels', 'marked'"
+    ):
         gallery.positions(View(show="fixed"))
 
 

@@ -4,16 +4,18 @@ import base64
 import io
 import re
 
+import ipywidgets
 import matplotlib.pyplot as plt
 import pytest
 import torch
+from IPython.core.formatters import DisplayFormatter
 from ipywidgets import Button
 from PIL import Image
 
 from eva.field_explorer import ReceptiveFieldExplorer
-from eva.gallery import SUSPECTED, View
+from eva.gallery import View
 from eva.marks import VERDICTS, Mark, MarksError
-from eva.mistake_explorer import MOST, PAGE, UNMARKED, MistakeExplorer
+from eva.mistake_explorer import ANY, MOST, PAGE, UNMARKED, MistakeExplorer
 from eva.mistakes import confusion
 from tests.test_gallery import Told, network, random_logits, splits_of
 
@@ -50,7 +52,7 @@ def test_it_opens_on_the_mistakes_the_largest_loss_first(explorer):
 
 
 @pytest.mark.parametrize(("name", "value"), [
-    ("show", "broken"), ("sort", SUSPECTED), ("label", 2), ("predicted", 1), ("confidence", (40, 80)),
+    ("show", "broken"), ("sort", "margin"), ("label", 2), ("predicted", 1), ("confidence", (40, 80)),
 ])  # fmt: skip
 def test_a_control_changes_the_view_and_the_images(explorer, name, value):
     before = explorer.pixels.value
@@ -97,6 +99,19 @@ def test_a_cell_of_the_matrix_shows_its_images(explorer):
             assert (explorer.controls["label"].value, explorer.controls["predicted"].value) == (label, predicted)
             assert "eva-chosen" in cell._dom_classes
     assert sum("eva-chosen" in cell._dom_classes for cell in explorer.cells.values()) == 1
+
+
+def test_any_class_again_is_any_class(explorer):
+    controls = [explorer.controls[name] for name in ("label", "predicted")]
+    for back in (
+        lambda: explorer.set(label=None, predicted=None),
+        lambda: [setattr(c, "value", ANY) for c in controls],
+    ):
+        explorer.cell(1, 2)
+        back()
+        assert explorer.view == View("all images")
+        assert len(explorer.chosen) == 60
+        assert [control.label for control in controls] == ["any", "any"], "the lists are not empty"
 
 
 def test_a_click_on_an_image_explains_it(explorer):
@@ -205,7 +220,7 @@ def test_one_class_only():
 def test_many_classes_have_no_matrix_but_the_two_lists(explorer):
     many = made(MOST + 1, 100)
     assert many.cells == {}
-    many.controls["label"].value, many.controls["predicted"].value = 20, None
+    many.controls["label"].value, many.controls["predicted"].value = 20, ANY
     assert (many.gallery.predictions.labels[many.chosen] == 20).all()
     assert len(made(MOST, 100).cells) == MOST**2
 
@@ -248,9 +263,12 @@ def test_the_figure_shows_the_page(explorer):
 
 
 @pytest.mark.parametrize("opened", [ReceptiveFieldExplorer, made])
-def test_a_widget_brings_a_picture_for_where_it_does_not_run(opened, monkeypatch):
+def test_a_widget_brings_a_picture_for_where_it_does_not_run(opened, monkeypatch, capsys):
     monkeypatch.setattr("eva.gallery.grad_cam", lambda model, images, target: torch.rand(2, 8, 8))
-    shown = opened()._repr_mimebundle_()
+    shown, _ = DisplayFormatter().format(opened())
+    if int(ipywidgets.__version__.split(".")[0]) < 8:  # a widget shows itself, and nothing beside
+        assert "application/vnd.jupyter.widget-view+json" in capsys.readouterr().out
+        return
     assert Image.open(io.BytesIO(base64.b64decode(shown["image/png"]))).width > 400
     assert "application/vnd.jupyter.widget-view+json" in shown
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from eva.data import BatchLoader, loaders
 from eva.device import Precision
 from eva.model import Net
 from eva.recipes import RECIPES, Recipe
-from eva.training import READ_EVERY, TrainingError, fit, train
+from eva.training import TrainingError, fit, train
 from eva.training import test as evaluate
 
 CPU = torch.device("cpu")
@@ -76,8 +77,10 @@ def test_train_takes_the_same_steps_as_a_loop_written_out():
     assert (result.accuracy, result.images) == (right / 70, 70)
 
 
-@pytest.mark.parametrize("count", [1, READ_EVERY, READ_EVERY + 1, 2 * READ_EVERY])
-def test_every_loss_is_counted_once(count):
+@pytest.mark.parametrize("seconds", [0, 1e-3, 1e9])
+@pytest.mark.parametrize("count", [1, 40])
+def test_every_loss_is_counted_once_however_often_they_are_read(count, seconds, monkeypatch):
+    monkeypatch.setattr("eva.loop.READ_AFTER", seconds)
     model = nn.Sequential(nn.Flatten(), nn.Linear(192, 3))
     optimizer = sgd(model, lr=0.0)
     data = batches(count)
@@ -160,9 +163,11 @@ def test_an_empty_loader(pass_over):
         pass_over(linear())
 
 
-@pytest.mark.parametrize("bad_step", [1, 7, READ_EVERY, READ_EVERY + 3])
-def test_a_loss_that_became_nan_names_its_own_step_and_learning_rate(bad_step):
-    data = batches(READ_EVERY + 10)
+@pytest.mark.parametrize("seconds", [0, 1e9])
+@pytest.mark.parametrize("bad_step", [1, 7, 20])
+def test_a_loss_that_became_nan_names_its_own_step_and_learning_rate(bad_step, seconds, monkeypatch):
+    monkeypatch.setattr("eva.loop.READ_AFTER", seconds)
+    data = batches(20)
     data[bad_step - 1][0][0, 0, 0, 0] = float("nan")
     model = linear()
     optimizer = sgd(model, lr=1.0)
@@ -300,8 +305,10 @@ def test_weights_ruined_by_the_last_step_of_an_epoch_are_not_kept(splits, tmp_pa
     assert checkpoint.load(tmp_path / "model.pt").weights["classifier.weight"].isfinite().all()
 
 
-def test_the_device_is_waited_for_every_50_steps_and_no_oftener(monkeypatch):
+@pytest.mark.parametrize(("seconds", "reads"), [(1e9, 1), (0, 31)])
+def test_the_device_is_waited_for_once_a_second_and_at_the_end(seconds, reads, monkeypatch):
     """Each way from a tensor to a Python number makes a GPU's queue run dry: count them all."""
+    monkeypatch.setattr("eva.loop.READ_AFTER", seconds)
     waits = []
     for name in ("item", "tolist", "cpu", "__bool__", "__float__", "__int__", "numpy"):
         original = getattr(torch.Tensor, name)
@@ -316,10 +323,48 @@ def test_the_device_is_waited_for_every_50_steps_and_no_oftener(monkeypatch):
         label_range = (0, 2)
 
     model = linear()
-    optimizer, data = sgd(model), OnADevice(batches(2 * READ_EVERY))
+    optimizer, data = sgd(model), OnADevice(batches(30))
     waits.clear()
     train(model, CPU, data, optimizer, 1, quiet=True)
-    assert waits == ["tolist"] * 3, "after 50 steps, after 100, and at the end"
+    assert waits == ["tolist"] * reads
+
+
+def test_too_little_memory_names_the_batch_and_a_smaller_one():
+    def too_large(*args, **kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+    model = linear()
+    with pytest.raises(TrainingError, match="memory at a batch of 10 images of 8x8: try a batch of 5"):
+        train(model, CPU, batches(1), sgd(model), 1, loss_fn=too_large)
+    with pytest.raises(TrainingError, match="a batch of 1 images of 8x8: try a smaller network"):
+        train(model, CPU, batches(1, size=1), sgd(model), 1, loss_fn=too_large)
+
+
+def test_a_batch_larger_than_the_split_is_one_step_and_said(splits, caplog):
+    fit(Net(TINY.width, classes=3), splits, replace(TINY, batch_size=1000), device=CPU)
+    assert "a batch of 1000 is larger than the training split: all its 96 images make one step" in caplog.text
+
+
+def test_a_compiled_run_takes_the_same_steps(splits, monkeypatch):
+    runs = []
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    for compiled in (False, True):
+        torch.manual_seed(0)
+        model = Net(TINY.width, classes=3)
+        fit(model, splits, replace(TINY, compiled=compiled), device=CPU)
+        runs.append(model.state_dict())
+    assert all(torch.equal(value, runs[1][name]) for name, value in runs[0].items())
+
+
+def test_a_network_that_cannot_be_compiled_trains_as_it_is_after_one_warning(splits, monkeypatch, caplog):
+    def no_compiler(graph, inputs):
+        raise RuntimeError("no working C++ compiler")
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=no_compiler))
+    history = fit(Net(TINY.width, classes=3), splits, replace(TINY, compiled=True), device=CPU)
+    assert len(history.rows) == TINY.epochs
+    assert caplog.text.count("cannot be compiled here") == 1
+    assert "no working C++ compiler" in caplog.text
 
 
 def test_mixed_precision_trains_in_its_dtype(splits):
@@ -331,6 +376,19 @@ def test_mixed_precision_trains_in_its_dtype(splits):
     assert set(seen) == {torch.bfloat16}
     assert result.loss < 2
     assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
+
+
+@pytest.mark.parametrize(("units", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_bfloat16_on_a_processor_only_where_the_recipe_asks_and_the_units_are_there(units, dtype, splits, monkeypatch):
+    seen = []
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": units, "amx_bf16": False})
+    model = Net(TINY.width, classes=3)
+    model.classifier.register_forward_hook(lambda module, _, out: seen.append(out.dtype) if module.training else None)
+    fit(model, splits, TINY, device=CPU)
+    assert set(seen) == {torch.float32}
+    seen.clear()
+    fit(model, splits, replace(TINY, cpu_bfloat16=True), device=CPU)
+    assert set(seen) == {dtype}
 
 
 def test_resume_refuses_another_run(splits, tmp_path):
@@ -417,6 +475,7 @@ from tests.conftest import random_split
 from eva.data import Splits
 from tests.test_training import TINY
 from dataclasses import replace
+from functools import partial
 splits = Splits("toy", "made up", ("a", "b", "c"), random_split(96, 0), random_split(24, 1), random_split(30, 2))
 torch.manual_seed(0)
 out = Path(sys.argv[1])
@@ -492,3 +551,17 @@ def test_a_bad_recipe_is_refused():
         replace(TINY, decay="steps")
     with pytest.raises(ValueError, match="epochs must be at least 1, got 0"):
         replace(TINY, epochs=0)
+    with pytest.raises(ValueError, match="no augmentation 'rotate': choose from 'flip', 'translate', 'cutout'"):
+        replace(TINY, augmentations=("flip", "rotate"))
+    with pytest.raises(KeyError, match="no recipe 'tpu': choose one of 'cpu', 'gpu', 'best', 'smoke'"):
+        RECIPES["tpu"]
+
+
+def test_a_matrix_rate_puts_muon_on_the_convolutions_inside():
+    model = Net(TINY.width)
+    groups = replace(TINY, matrix_rate=0.02).optimizer(model).param_groups
+    (matrices,) = [group["params"] for group in groups if group["matrices"]]
+    inside = [m.weight for m in model.modules() if isinstance(m, nn.Conv2d) and m.groups == 1 and m.in_channels > 3]
+    assert {id(parameter) for parameter in matrices} == {id(weight) for weight in inside}
+    assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
+    assert {group["lr"] for group in groups} == {0.02, TINY.learning_rate}

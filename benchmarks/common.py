@@ -1,0 +1,105 @@
+"""What the benchmarks share: where results go, what a measurement must name, and going on where a call stopped."""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from eva.data import Splits
+from eva.device import hardware
+from eva.files import replacing
+
+ROOT = Path(__file__).parent.parent
+RESULTS, RUNS = ROOT / "results", ROOT / "runs" / "benchmarks"
+Line = dict[str, Any]
+
+
+def device_here() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def origin(splits: Splits, device: torch.device) -> Line:
+    """What every figure must carry: the data's name, the hardware and the version of PyTorch."""
+    return {"data": splits.name, "hardware": hardware(device), "torch": torch.__version__}
+
+
+def few(splits: Splits, images: int = 96) -> Splits:
+    """The first images of each split, for --smoke. The name says so: nothing measured on them is a result."""
+    parts = (part.take(slice(images)) for part in (splits.train, splits.validation, splits.test))
+    return Splits(f"{splits.name}, {images} images", splits.source, splits.classes, *parts)
+
+
+class Deadline:
+    """The minutes that one call may take."""
+
+    def __init__(self, minutes: float) -> None:
+        self.ends = time.monotonic() + 60 * minutes
+
+    def allows(self, seconds: float) -> bool:
+        """Whether something that takes `seconds` would end in time."""
+        return time.monotonic() + seconds <= self.ends
+
+
+class Runs:
+    """Finished runs as JSON lines in a file, each with the `key` that says what it is a run of."""
+
+    def __init__(self, path: Path, fresh: bool = False) -> None:
+        self.path = path
+        if fresh:
+            path.unlink(missing_ok=True)
+        self.lines: list[Line] = []
+        for text in path.read_text("utf-8").splitlines() if path.exists() else []:
+            try:
+                self.lines.append(json.loads(text))
+            except ValueError:  # cut off while it was written: that run is made again
+                print(f"{path}: a line that cannot be read is left out: {text[:60]!r}")
+        if self.lines:
+            print(f"{path} has {len(self.lines)} finished runs, which are not made again (--fresh begins anew)")
+
+    def find(self, key: Mapping[str, Any]) -> Line | None:
+        """The run of that key, or None."""
+        plain = json.loads(json.dumps(key))  # what a tuple becomes in a file
+        return next((line for line in self.lines if line["key"] == plain), None)
+
+    def add(self, key: Mapping[str, Any], measured: Line) -> Line:
+        """Append a run, and return it."""
+        line = json.loads(json.dumps({**measured, "key": key, "date": date.today().isoformat()}))
+        self.lines.append(line)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        before = self.path.read_bytes() if self.path.exists() else b""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(("\n" if before and not before.endswith(b"\n") else "") + json.dumps(line) + "\n")
+        return line
+
+
+def write_report(path: Path, report: Line, page: str) -> None:
+    """`report` as `path` (.json), and the `page` that people read beside it (.md); the page is printed too."""
+    print(page)
+    with replacing(path, "w") as file:
+        json.dump(report, file, indent=1)
+    with replacing(path.with_suffix(".md"), "w") as file:
+        file.write(page)
+
+
+def spread(values: Sequence[float]) -> str:
+    """Fractions as a percentage: the mean, and the standard deviation where there are several."""
+    said = f"{100 * statistics.mean(values):.2f}"
+    return f"{said} ± {100 * statistics.stdev(values):.2f}" if len(values) > 1 else said
+
+
+def arguments(purpose: str, minutes: float | None = None) -> argparse.ArgumentParser:
+    """The options that the benchmarks share; where one call may not be enough, `minutes` is what it may take."""
+    parser = argparse.ArgumentParser(description=purpose)
+    parser.add_argument("--smoke", action="store_true", help="seconds, to see that it works; into runs/, not results/")
+    parser.add_argument("--table", action="store_true", help="measure nothing; write the page from the JSON as it is")
+    parser.add_argument("--folder", type=Path, default=RUNS, help="where runs are kept between calls")
+    if minutes is not None:
+        parser.add_argument("--minutes", type=float, default=minutes, help="of one call; the next one goes on")
+        parser.add_argument("--fresh", action="store_true", help="begin anew, where an earlier call left finished runs")
+    return parser

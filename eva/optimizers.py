@@ -1,0 +1,118 @@
+"""Muon (Jordan et al. 2024): momentum whose step has been made orthogonal, for weights that are matrices.
+
+The momentum of a weight matrix is mostly a few directions: some singular values are far larger than the others. Muon
+keeps the directions and sets all singular values to about 1, so that a step moves the weights in all of them alike.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+
+def orthogonalised(matrix: Tensor, steps: int = 5) -> Tensor:
+    """`matrix`, (..., rows, columns), with singular values near 1 (from about 0.7 to 1.2) in place of its own.
+
+    By Newton-Schulz: each step applies a s + b s^3 + c s^5 to every singular value s, with three matrix products and no
+    singular value decomposition. Those below 0.0015 of the matrix's norm stay smaller; a zero matrix stays zero.
+    """
+    a, b, c = 3.4445, -4.7750, 2.0315  # Jordan's: they lift small values fast, and give up going to 1 exactly for it
+    x = matrix / matrix.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)  # no singular value is above the norm
+    tall = x.shape[-2] > x.shape[-1]
+    if tall:
+        x = x.mT  # so that the products below are of the smaller size
+    for _ in range(steps):
+        square = x @ x.mT
+        x = a * x + (b * square + c * square @ square) @ x
+    return x.mT if tall else x
+
+
+class Muon(Optimizer):
+    """SGD with Nesterov momentum; in groups with `matrices=True`, each step is orthogonalised.
+
+    There a convolution's weight (O, I, kh, kw) is seen as the matrix (O, I * kh * kw), the step is scaled by
+    sqrt(max(1, rows / columns)), and `weight_decay` is decoupled: it shrinks the weights by lr * weight_decay. In the
+    other groups all is as in torch.optim.SGD.
+    Raises ValueError where a parameter of such a group is a vector or a number.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 0.02,
+        momentum: float = 0.95,
+        weight_decay: float = 0.0,
+        matrices: bool = False,
+    ) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "matrices": matrices})
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        super().add_param_group(param_group)
+        group = self.param_groups[-1]
+        for parameter in group["params"] if group["matrices"] else ():
+            if parameter.ndim < 2:
+                raise ValueError(
+                    f"a group with matrices=True needs weights of 2 or more dimensions, got {tuple(parameter.shape)}: "
+                    "put biases and batch norm's scales into a group without it"
+                )
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Move every parameter that has a gradient."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    self._move(parameter, parameter.grad, group)
+        return loss
+
+    def _move(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+        rate, momentum, decay, matrices = (group[name] for name in ("lr", "momentum", "weight_decay", "matrices"))
+        if matrices:
+            parameter.mul_(1 - rate * decay)
+        elif decay:
+            gradient = gradient.add(parameter, alpha=decay)
+        state = self.state[parameter]
+        if "momentum_buffer" not in state:
+            state["momentum_buffer"] = torch.zeros_like(parameter)
+        velocity = state["momentum_buffer"].mul_(momentum).add_(gradient)
+        direction = gradient.add(velocity, alpha=momentum)  # Nesterov: one step further along the velocity
+        if matrices:
+            matrix = direction.flatten(1)
+            rows, columns = matrix.shape
+            direction = orthogonalised(matrix).reshape(parameter.shape) * math.sqrt(max(1, rows / columns))
+        parameter.add_(direction, alpha=-rate)
+
+
+def muon(
+    model: nn.Module,
+    learning_rate: float = 0.1,
+    matrix_rate: float = 0.02,
+    momentum: float = 0.9,
+    weight_decay: float = 0.0,
+) -> Muon:
+    """Muon at `matrix_rate` for the convolutions inside of `model`, SGD at `learning_rate` for the rest.
+
+    Inside are the convolutions, 1x1 too, that mix more than three maps. The rest: the first convolution, which looks at
+    colours, depthwise ones, linear layers, biases and batch norm's scales. `weight_decay` is for weights only.
+    """
+    inside = {
+        id(layer.weight)
+        for layer in model.modules()
+        if isinstance(layer, nn.Conv2d) and layer.groups == 1 and layer.in_channels > 3
+    }
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    others = [parameter for parameter in parameters if id(parameter) not in inside]
+    groups: list[dict[str, Any]] = [
+        {"params": [each for each in parameters if id(each) in inside], "lr": matrix_rate, "matrices": True},
+        {"params": [each for each in others if each.ndim > 1]},
+        {"params": [each for each in others if each.ndim <= 1], "weight_decay": 0.0},
+    ]
+    filled = [group for group in groups if group["params"]]
+    return Muon(filled, lr=learning_rate, momentum=momentum, weight_decay=weight_decay)

@@ -1,0 +1,357 @@
+"""The benchmarks at the smallest scale: what they count, what they write, and that they go on where they stopped."""
+
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from benchmarks import accuracy_per_parameter, anchors, throughput, time_to_accuracy, tta
+from benchmarks.common import Deadline, Runs
+from benchmarks.networks import NETWORKS, WIDTHS, densenet_bc, resnet
+from benchmarks.roofline import Layer, Machine, layers, memory_bound, shortest
+from benchmarks.throughput_page import page as throughput_page
+from benchmarks.tutorial import tutorial_loader
+from eva.measure import count_macs, count_parameters
+from eva.model import Net
+from eva.recipes import RECIPES
+
+CPU = torch.device("cpu")
+PUBLISHED = {
+    "ResNet-20": "0.27",
+    "ResNet-56": "0.85",
+    "ConvMixer-256/8": "0.59",
+    "DenseNet-BC-100-12": "0.77",
+    "ResNet-18": "11.17",
+    "separable ResNet": "0.45",
+}  # millions; fmt: skip
+SIZES = {"Net, 0.1 M": 0.1e6, "Net, 0.4 M": 0.4e6, "Net, 0.95 M": 0.95e6}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_networks_have_as_many_parameters_as_their_papers_say(name):
+    assert f"{count_parameters(NETWORKS[name]()) / 1e6:.2f}" == PUBLISHED[name]
+
+
+def test_net_in_three_widths_is_as_large_as_its_name_says():
+    assert set(WIDTHS) == set(SIZES)
+    for name, width in WIDTHS.items():
+        assert count_parameters(Net(width)) == pytest.approx(SIZES[name], rel=0.05)
+        assert count_parameters(Net(width)) < 1_000_000
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_give_one_logit_a_class_and_every_weight_learns(name):
+    model = NETWORKS[name](classes=3)
+    model(torch.randn(2, 3, 16, 16)).square().sum().backward()
+    with torch.no_grad():
+        assert model.eval()(torch.randn(2, 3, 32, 32, device="cpu")[:, :, ::2, ::2]).shape == (2, 3)
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize(("make", "depth"), [(resnet, 18), (densenet_bc, 99)])
+def test_depths_that_do_not_divide_are_refused(make, depth):
+    with pytest.raises(ValueError, match=f"got {depth}"):
+        make(depth)
+
+
+def test_known_macs():
+    """ResNet-18 for CIFAR takes 0.56 and ResNet-20 0.041 billion multiply-accumulates, as widely counted."""
+    assert count_macs(NETWORKS["ResNet-18"]()) == pytest.approx(0.556e9, rel=0.01)
+    assert count_macs(NETWORKS["ResNet-20"]()) == pytest.approx(0.0406e9, rel=0.01)
+
+
+# Test-time augmentation
+
+
+def test_views_are_weighted_as_airbench_does_it(rng):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 4), nn.Tanh())
+    images = torch.rand(5, 3, 8, 8, generator=rng)
+    padded = F.pad(images, (1, 1, 1, 1), mode="reflect")
+    expected = torch.zeros(5, 4)
+    for view, weight in ((images, 1 / 4), (padded[:, :, :8, :8], 1 / 8), (padded[:, :, 2:, 2:], 1 / 8)):
+        expected += weight * (model(view) + model(view.flip(-1)))
+    torch.testing.assert_close(tta.logits(model, images, "mirror and shifts"), expected)
+    torch.testing.assert_close(tta.logits(model, images, "none"), model(images))
+    torch.testing.assert_close(tta.logits(model, images, "mirror"), (model(images) + model(images.flip(3))) / 2)
+    with pytest.raises(ValueError, match="level must be one of"):
+        tta.logits(model, images, "five crops")
+
+
+def test_an_accuracy_for_each_level_and_the_model_stays_in_its_mode():
+    class Left(nn.Module):
+        """Class 1 where the left half is the brighter one: its mirror image says the opposite, and so a tie."""
+
+        def forward(self, x):
+            score = x[..., :4].mean((1, 2, 3)) - x[..., 4:].mean((1, 2, 3))
+            return torch.stack([torch.full_like(score, 0.1), score], 1)
+
+    images = torch.zeros(4, 3, 8, 8)
+    images[..., :4] = 1
+    model = Left().train()
+    found = tta.accuracies(model, [(images, torch.ones(4, dtype=torch.int64))])
+    assert found == {"none": 1.0, "mirror": 0.0, "mirror and shifts": 0.0}
+    assert model.training
+
+
+# Going on where a call stopped
+
+
+def test_runs_are_found_again_and_a_line_cut_off_is_left_out(tmp_path, capsys):
+    path = tmp_path / "runs.jsonl"
+    Runs(path).add({"seed": 0, "sizes": (16, 32)}, {"accuracy": 0.5})
+    with path.open("a") as file:
+        file.write('{"key": {"seed": 1')
+    runs = Runs(path)
+    assert "cannot be read" in capsys.readouterr().out
+    assert runs.find({"seed": 0, "sizes": (16, 32)})["accuracy"] == 0.5
+    assert runs.find({"seed": 1, "sizes": (16, 32)}) is None
+    runs.add({"seed": 1, "sizes": (16, 32)}, {"accuracy": 0.6})
+    assert [line["accuracy"] for line in Runs(path).lines] == [0.5, 0.6]
+    assert Runs(path, fresh=True).lines == []
+
+
+def test_a_deadline_allows_what_ends_in_time():
+    assert Deadline(1).allows(30)
+    assert not Deadline(1).allows(90)
+
+
+@pytest.fixture
+def small(monkeypatch, splits):
+    """The benchmarks on the toy images, with small networks where a large one is not the point."""
+    for module in (accuracy_per_parameter, time_to_accuracy, throughput):
+        monkeypatch.setattr(module, "load", lambda: splits)
+        monkeypatch.setattr(module, "device_here", lambda: CPU)
+    return splits
+
+
+def tiny(classes: int = 10) -> nn.Module:
+    return Net(0.125, classes)
+
+
+def test_accuracy_per_parameter_goes_on_in_the_middle_of_a_run(tmp_path, splits, monkeypatch):
+    monkeypatch.setitem(accuracy_per_parameter.NETWORKS, "tiny", tiny)
+    recipe, once = RECIPES["smoke"], Deadline(1)
+
+    def call(runs, deadline):
+        return accuracy_per_parameter.measure(splits, recipe, ["tiny"], 2, CPU, runs, deadline)
+
+    class AfterOneEpoch(Deadline):
+        def allows(self, seconds: float) -> bool:
+            return seconds == 20 and not (tmp_path / "running" / "model.pt").exists()
+
+    done, missing = call(Runs(tmp_path / "a.jsonl"), AfterOneEpoch(1))
+    assert (done, missing) == ([], 2)
+    assert len((tmp_path / "running" / "metrics.jsonl").read_text().splitlines()) == 1
+    done, missing = call(Runs(tmp_path / "a.jsonl"), once)
+    whole, _ = call(Runs(tmp_path / "other" / "a.jsonl"), once)
+    assert missing == 0
+    assert [run["test_accuracy"] for run in done] == [run["test_accuracy"] for run in whole]
+    assert not (tmp_path / "running").exists()
+    again, _ = call(Runs(tmp_path / "a.jsonl"), AfterOneEpoch(1))
+    assert again == done
+
+
+def test_accuracy_per_parameter_records_a_run_that_did_not_train(tmp_path, splits, monkeypatch):
+    class Broken(nn.Module):
+        def __init__(self, classes: int) -> None:
+            super().__init__()
+            self.linear = nn.Linear(3, classes)
+
+        def forward(self, x):
+            return self.linear(x.mean((2, 3))) * torch.nan
+
+    monkeypatch.setitem(accuracy_per_parameter.NETWORKS, "broken", Broken)
+    runs = Runs(tmp_path / "a.jsonl")
+    done, _ = accuracy_per_parameter.measure(splits, RECIPES["smoke"], ["broken"], 1, CPU, runs, Deadline(1))
+    report = {"recipe": {"epochs": 2}, "recipe_name": "smoke", "torch": "", "date": "", "runs": done, "missing": 0}
+    assert "broken, seed 0, did not train: the loss became nan" in accuracy_per_parameter.page(report)
+
+
+def test_accuracy_per_parameter_end_to_end(tmp_path, small, monkeypatch, capsys):
+    monkeypatch.setitem(accuracy_per_parameter.NETWORKS, "tiny", tiny)
+    monkeypatch.setattr(accuracy_per_parameter, "SMOKE", ("tiny",))
+    accuracy_per_parameter.main(["--smoke", "--seeds", "2", "--folder", str(tmp_path)])
+    page = (tmp_path / "smoke" / "report.md").read_text()
+    assert "| tiny | 14," in page
+    assert "| 0, 1 | toy, 96 images | " in page
+    assert "all runs are done" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="takes a GPU"):
+        accuracy_per_parameter.main(["--folder", str(tmp_path)])
+
+
+# Time to accuracy
+
+
+def run(style: str, seed: int, passed: list, **more) -> dict:
+    return {"style": style, "seed": seed, "passed": passed, **more}
+
+
+def report(*runs, **more) -> dict:
+    return {"data": "toy", "validation": 24, "hardware": "none", "torch": "2", "date": "today", "runs": runs, **more}
+
+
+def test_targets_that_nobody_reached_have_no_column():
+    mine = run("eva, recipe cpu", 0, [[10.0, 0.5], [20.0, 0.83]], test_accuracy=0.8)
+    theirs = run(time_to_accuracy.COURSE, 0, [[90.0, 0.72]])
+    page = time_to_accuracy.table(report(mine, theirs, network="Net"))
+    assert "| style | seed | to 70 % | to 80 % | seconds in all |" in page
+    assert "to 90 %" not in page
+    assert "mirror" not in page
+    assert f"| {time_to_accuracy.COURSE} | 0 | 90 | > 90 | 90 | 72.00% | - |" in page
+    assert "- To 70 %, eva, recipe cpu: 4.5 times as fast as the course's own" in page
+    assert "- To 80 %, eva, recipe cpu: more than 4.5 times as fast as the course's own" in page
+
+
+def test_like_is_compared_with_like():
+    levels = dict(zip(tta.LEVELS, (0.94, 0.945, 0.95), strict=True))
+    less = dict(zip(tta.LEVELS, (0.93, 0.935, 0.955), strict=True))
+    mine = run("eva, recipe gpu", 0, [[9.5, 0.94]], test=levels, parameters=900_000)
+    theirs = run("airbench train94", 0, [[4.0, 0.95]], test=less, parameters=2_000_000)
+    page = time_to_accuracy.table(report(mine, theirs, not_run=["it: no reason"], missing=3))
+    assert "+1.00 points (no augmentation), +1.00 points (mirror), -0.50 points (mirror and shifts), with 45.0%" in page
+    assert "| eva, recipe gpu | 900,000 | 0 | 9.5 | 9.5 |" in page
+    assert "to 94 %" in page
+    assert "- Not run: it: no reason.\n- 3 runs are still to be made." in page
+
+
+def test_time_to_accuracy_end_to_end(tmp_path, small, capsys):
+    arguments = ["--smoke", "--seeds", "2", "--folder", str(tmp_path)]
+    time_to_accuracy.main(arguments)
+    found = json.loads((tmp_path / "smoke" / "time_to_accuracy.json").read_text())
+    assert [(run["style"], run["seed"]) for run in found["runs"]] == [
+        ("eva, recipe smoke", 0), ("eva, recipe smoke", 1), (time_to_accuracy.COURSE, 0)]  # fmt: skip
+    assert all(set(run["test"]) == set(tta.LEVELS) for run in found["runs"])
+    page = (tmp_path / "smoke" / "time_to_accuracy.md").read_text()
+    assert page == time_to_accuracy.table(found)
+    assert "- Not run: airbench train96: airbench " in page
+    time_to_accuracy.main(arguments)
+    assert "has 3 finished runs, which are not made again" in capsys.readouterr().out
+    assert json.loads((tmp_path / "smoke" / "time_to_accuracy.json").read_text()) == found
+
+
+def test_a_recipe_that_is_not_there_yet_is_named(small, monkeypatch):
+    monkeypatch.setattr(time_to_accuracy, "RECIPES", {"gpu": RECIPES["gpu"]})
+    asked = time_to_accuracy.arguments("", 1).parse_args([])
+    asked.seeds, asked.give_up, asked.resnet_epochs = 3, None, 1
+    found, left_out = time_to_accuracy.styles(small, torch.device("cuda"), asked)
+    assert "eva, recipe best: there is no such recipe yet" in left_out
+    assert [style.name for style in found][:3] == [
+        "eva, recipe gpu",
+        time_to_accuracy.COURSE,
+        "ResNet-18, usual recipe",
+    ]
+
+
+def test_the_usual_resnet_recipe_trains(splits, monkeypatch):
+    monkeypatch.setattr(anchors, "make_resnet18", tiny)
+    monkeypatch.setattr(anchors.os, "cpu_count", lambda: 1)
+    found = anchors.resnet18(splits, 0, CPU, epochs=2)
+    assert len(found["passed"]) == 2
+    assert set(found["test"]) == set(tta.LEVELS)
+
+
+def test_airbench_reads_the_same_images_and_is_measured_like_us(splits, monkeypatch):
+    """In the package's place stands one that does with its files and its printing what the package does."""
+    seen = {}
+    package, utils = ModuleType("airbench"), ModuleType("airbench.utils")
+    utils.CIFAR_MEAN, utils.CIFAR_STD = torch.full((3,), 0.5), torch.full((3,), 0.25)
+    utils.print_columns = utils.print_training_details = lambda *args, **named: pytest.fail("it printed")
+
+    def train94(run: int) -> nn.Module:
+        for name in ("train", "test"):
+            seen[name] = torch.load(Path("cifar10") / f"{name}.pt", weights_only=True)
+        utils.print_training_details({"epoch": 0, "val_acc": 0.5, "total_time_seconds": 1.234}, is_final_entry=False)
+        utils.print_training_details({"epoch": "eval", "tta_val_acc": 0.6}, is_final_entry=True)
+        return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 3).half())
+
+    package.train94 = train94
+    monkeypatch.setitem(sys.modules, "airbench", package)
+    monkeypatch.setitem(sys.modules, "airbench.utils", utils)
+    before = Path.cwd()
+    found = anchors.airbench(splits, 0, CPU, "train94")
+    assert found["passed"] == [[1.23, 0.5]]
+    assert found["parameters"] == 12
+    assert 0 <= found["test"]["mirror and shifts"] <= 1
+    assert Path.cwd() == before
+    assert seen["train"]["images"].dtype == torch.uint8
+    assert torch.equal(seen["train"]["images"].permute(0, 3, 1, 2), splits.train.images)
+    assert torch.equal(seen["test"]["labels"], splits.validation.labels)  # never the test split
+
+
+# Throughput
+
+
+def test_the_roofline_takes_the_longer_of_arithmetic_and_memory():
+    machine = Machine(flops=100.0, bandwidth=10.0, dtype=torch.float32)
+    assert shortest([Layer(1000, 10), Layer(100, 50)], machine) == 10 + 5
+    assert memory_bound([Layer(1000, 10), Layer(100, 50)], machine) == pytest.approx(5 / 15)
+
+
+@pytest.mark.parametrize("name", ["Net, 0.1 M", "ResNet-20", "ConvMixer-256/8"])
+def test_layers_take_the_operations_that_torch_counts(name):
+    model = NETWORKS[name]()
+    assert sum(layer.flops for layer in layers(model, 4, 2)) == 4 * 2 * count_macs(model)
+    moved = layers(nn.Conv2d(3, 8, 3, padding=1, bias=False), 4, 2)[0].bytes
+    assert moved == 2 * (4 * 3 * 32 * 32 + 4 * 8 * 32 * 32 + 8 * 3 * 3 * 3)
+
+
+def test_the_exponent_of_a_power_law():
+    assert throughput.exponent({1: 3.0, 2: 12.0, 4: 48.0}) == pytest.approx(2)
+
+
+def test_throughput_end_to_end(tmp_path, small):
+    throughput.main(["--smoke", "--folder", str(tmp_path)])
+    found = json.loads((tmp_path / "smoke" / "throughput.json").read_text())
+    assert [line["batch"] for line in found["speeds"]] == [4, 8, 8]
+    for line in found["speeds"]:
+        assert line["training"]["peak_memory"] > line["inference"]["peak_memory"] > 0
+    assert [line["against"] for line in found["growth"]] == ["images", "width", "batch"]
+    assert (tmp_path / "smoke" / "throughput.md").read_text() == throughput_page(found)
+
+
+def test_memory_that_runs_out_is_a_row_and_not_the_end(monkeypatch):
+    def full(*args):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(throughput, "seconds_of", full)
+    line = throughput.speed(tiny(), 4, Machine(1e9, 1e9, torch.float32), CPU, 0.0)
+    assert line["failed"] == "out of memory"
+    assert "out of memory | - | - | out of memory | - | - |" in throughput_page(
+        {"machine": {"dtype": "", "flops": 1, "bandwidth": 1}, "hardware": "", "data": "", "torch": "", "date": "",
+         "speeds": [{"network": "tiny", **line}], "loaders": [], "batch": 4, "growth": [],
+         "loop": {"train": 1, "bare": 1, "overhead": 0, "repeats": 1, "steps": 1}})  # fmt: skip
+
+
+def test_the_tutorials_loader_serves_the_training_split(splits):
+    images, labels = next(iter(tutorial_loader(splits, batch_size=16, workers=0)))
+    assert images.shape == (16, 3, 32, 32)
+    assert images.dtype == torch.float32
+    assert labels.max() < 3
+
+
+# What stands in results/
+
+
+@pytest.mark.parametrize(
+    ("path", "page"),
+    [(accuracy_per_parameter.REPORT, accuracy_per_parameter.page), (throughput.REPORT, throughput_page),
+     (throughput.GPU_REPORT, throughput_page), (time_to_accuracy.GPU_REPORT, time_to_accuracy.table)],
+    ids=lambda value: getattr(value, "name", ""))  # fmt: skip
+def test_pages_are_of_what_was_measured(path, page):
+    if not path.exists():
+        pytest.skip("not measured yet")
+    assert path.with_suffix(".md").read_text() == page(json.loads(path.read_text())), "run it with --table"
+
+
+def test_every_benchmark_is_in_the_readmes():
+    folder = Path(throughput.__file__).parent
+    said = (folder / "README.md").read_text()
+    runnable = [path.stem for path in folder.glob("*.py") if "__main__" in path.read_text()]
+    assert [name for name in runnable if f"benchmarks.{name}" not in said] == []
+    for path in folder.glob("*.py"):
+        assert len(path.read_text().splitlines()) <= 350
