@@ -77,7 +77,7 @@ def page(report: Line) -> str:
     note = (
         f"{report['data']}, {report['hardware']}, PyTorch {report['torch']}, {report['date']}; "
         f"recipe {report['recipe_name']!r}: {report['recipe']['epochs']} epochs of "
-        f"Net(width={report['recipe']['width']}). Chosen on validation; one accuracy of 5,000 images carries about half "
+        f"Net(width={report['recipe']['width']}). Chosen on validation: one accuracy of 5,000 images carries half "
         "a point of sampling error. Seconds: other work may have gone on."
     )
     return f"# One change at a time\n\n{Table(titles, rows, note)}\n"
