@@ -1,78 +1,104 @@
-"""The exercise of notebook 12. The check says what a wrong answer forgot; torch's least squares are the truth."""
+"""The exercises of notebook 12. Each check says what a wrong answer forgot. PyTorch and NumPy are the truth."""
 
+import math
 from collections.abc import Callable
-from typing import Any
 
+import numpy
 import torch
-from torch import Tensor
+from torch import nn
 
-from eva.grading import Wrong, a_number, a_random, exercise, named
-
-Line = tuple[float, float]  # slope and intercept
+from eva.grading import Wrong, a_number, a_random, exercise
 
 
-def _try_line(answer: Callable, rng: torch.Generator) -> None:
-    count = a_random(rng, 4, 9)
-    x = 3 + 2 * torch.rand(count, generator=rng)
-    slope, intercept = (1.5 + torch.rand(2, generator=rng)) * torch.tensor([-1, 2])
-    y = slope * x + intercept + 0.5 * torch.randn(count, generator=rng)  # off the line, or every method would agree
-    found = _a_line(answer, answer(x.clone(), y.clone()))
-    true = _least_squares(x, y)
-    if _near(found, true):
+def _try_training_bytes(answer: Callable, rng: torch.Generator) -> None:
+    inputs, outputs, batch = a_random(rng, 5, 40), a_random(rng, 5, 40), a_random(rng, 2, 64)
+    layer = nn.Linear(inputs, outputs)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.1, momentum=0.9)
+    kept = torch.zeros(batch, a_random(rng, 100, 4000))  # an activation, of all images
+    layer(torch.zeros(batch, inputs)).sum().backward()
+    optimizer.step()
+    weights = list(layer.parameters())
+    velocities = [optimizer.state[weight]["momentum_buffer"] for weight in weights]
+    gradients = [weight.grad for weight in weights if weight.grad is not None]
+    truth = sum(tensor.nbytes for tensor in [*weights, *gradients, *velocities, kept])
+
+    parameters, activations = sum(weight.numel() for weight in weights), kept.shape[1]
+    said = a_number(answer, answer(parameters, activations, batch))
+    if said == truth:
         return
-    came = f"For {count} points you have a slope of {found[0]:.3f} and an intercept of {found[1]:.3f}"
-    for given, words in _mistakes(x, y, true):
-        if _near(found, given):
-            raise Wrong(f"{came}: {words}")
-    off, best = (float(((line[0] * x + line[1] - y).double() ** 2).sum()) for line in (found, true))
-    raise Wrong(f"{came}. Its squared distances add up to {off:.4g}, those of the least-squares line to {best:.4g}.")
+    setting = (
+        f"{parameters:,} parameters and {activations:,} activations an image, {batch} images: "
+        f"{truth:,} bytes, not {said:,}"
+    )
+    images = batch * activations
+    if said == 3 * parameters + images:
+        raise Wrong(f"{setting}: that counts numbers. A float32 has 4 bytes.")
+    if said in (8 * (3 * parameters + images), 2 * (3 * parameters + images)):
+        raise Wrong(f"{setting}: a float32 has 4 bytes, 32 bits of 8 each.")
+    if said == 4 * (3 * parameters + activations):
+        raise Wrong(f"{setting}: the activations are kept for each image of the batch.")
+    if said == 4 * batch * (3 * parameters + activations):
+        raise Wrong(f"{setting}: weights, gradients and velocities are there once, whatever the batch.")
+    if said == 4 * (parameters + images):
+        raise Wrong(f"{setting}: each parameter has a gradient and a velocity beside its weight.")
+    if said == 4 * (2 * parameters + images):
+        raise Wrong(f"{setting}: two numbers a parameter, and there are three: weight, gradient and velocity.")
+    if said == 4 * (4 * parameters + images):
+        raise Wrong(f"{setting}: four numbers a parameter would be Adam's; momentum keeps one, the velocity.")
+    if said == 12 * parameters:
+        raise Wrong(f"{setting}: the activations are missing.")
+    if said == 4 * images:
+        raise Wrong(f"{setting}: weights, gradients and velocities are missing.")
+    if said == 12 * (parameters + images):
+        raise Wrong(f"{setting}: an activation has no velocity; only what belongs to a parameter is there three times.")
+    raise Wrong(f"{setting}.")
 
 
-def _mistakes(x: Tensor, y: Tensor, true: Line) -> list[tuple[Line, str]]:
-    slope, intercept = true
-    mean_x, mean_y, count = float(x.mean()), float(y.mean()), len(x)
-    other, rest = _least_squares(y, x)  # x = other * y + rest
-    through_zero = float(x @ y / (x @ x))
-    ends = float((y[-1] - y[0]) / (x[-1] - x[0]))
-    correlation = float(torch.corrcoef(torch.stack([x, y]))[0, 1])
-    mixed = "the sum over the products is divided by n and that over the squares by n - 1, or the other way round."
-    wrong = [
-        ((intercept, slope), "the two are swapped: the slope comes first."),
-        ((other, rest), "that line predicts x from y. Divide by the spread of x, not of y."),
-        ((1 / other, -rest / other), "that is x fitted to y and turned round: it adds up distances along x."),
-        ((through_zero, 0.0), "the intercept is forgotten: that line goes through (0, 0). Subtract the means first."),
-        ((slope, 0.0), "the slope is right; the intercept is mean(y) - slope * mean(x)."),
-        ((slope, mean_y), "the slope is right; mean(y) is the height at mean(x). Go back to x = 0."),
-        ((slope, mean_y + slope * mean_x), "the slope is right; to go back to x = 0 subtract slope * mean(x)."),
-        ((through_zero, mean_y - through_zero * mean_x), "the slope is that of a line through (0, 0): subtract means."),
-        ((ends, float(y[0]) - ends * float(x[0])), "that goes through the first point and the last. All count alike."),
-        ((-slope, mean_y + slope * mean_x), "the slope has the wrong sign."),
-        ((correlation, mean_y - correlation * mean_x), "that slope is the correlation: it has no unit, a slope has."),
-    ]
-    for factor in (count / (count - 1), (count - 1) / count):
-        wrong.append(((slope * factor, mean_y - slope * factor * mean_x), mixed))
-    return wrong
+check_training_bytes = exercise(_try_training_bytes, 20, "on 20 random layers")
 
 
-def _least_squares(x: Tensor, y: Tensor) -> Line:
-    columns = torch.stack([x, torch.ones_like(x)], dim=1).double()
-    slope, intercept = torch.linalg.lstsq(columns, y.double()).solution.tolist()
-    return slope, intercept
+def _try_predict_error(answer: Callable, rng: torch.Generator) -> None:
+    count = a_random(rng, 3, 6)
+    amounts = [float(2**step * a_random(rng, 90, 110)) for step in range(count)]
+    power, noise = -a_random(rng, 15, 60) / 100, torch.randn(count, generator=rng) * 0.05
+    errors = [0.8 * (x / amounts[0]) ** power * math.exp(e) for x, e in zip(amounts, noise.tolist(), strict=True)]
+    at = amounts[-1] * a_random(rng, 20, 60) / 10
+    x, y = numpy.log(amounts), numpy.log(errors)
+    slope, height = numpy.polyfit(x, y, 1)
+    in_logs = height + slope * math.log(at)
+    truth = math.exp(in_logs)
+    said = a_number(answer, answer(list(amounts), list(errors), at))
+
+    def is_(value: float) -> bool:
+        return math.isclose(said, value, rel_tol=1e-6)
+
+    if is_(truth):
+        return
+    setting = f"For {at:g} the line predicts an error of {truth:.4f}, not {said:.4f}"
+    plain = numpy.polyfit(amounts, errors, 1)
+    if is_(in_logs):
+        raise Wrong(f"{setting}: that is still the logarithm of the error. Take numpy.exp of it.")
+    if is_(float(numpy.polyval(plain, at))):
+        raise Wrong(f"{setting}: that line went through the numbers as they are. Take the logarithm of both first.")
+    if is_(float(numpy.polyval(numpy.polyfit(x, errors, 1), math.log(at)))):
+        raise Wrong(f"{setting}: the errors need their logarithm too, not only the amounts.")
+    if is_(math.exp(numpy.polyval(numpy.polyfit(amounts, y, 1), at))):
+        raise Wrong(f"{setting}: the amounts need their logarithm too, not only the errors.")
+    if is_(math.exp(height + slope * at)) or (said == 0 and slope * at < -600):
+        raise Wrong(f"{setting}: the line was fitted to logarithms, so it wants the logarithm of `at`.")
+    if is_(math.exp(slope + height * math.log(at))):
+        raise Wrong(f"{setting}: numpy.polyfit returns the slope first, then the height.")
+    if is_(10**in_logs):
+        raise Wrong(f"{setting}: numpy.log is the natural logarithm, so numpy.exp undoes it, not 10 to the power.")
+    if is_(float(numpy.exp(y[-1] + (y[-1] - y[-2]) / (x[-1] - x[-2]) * (math.log(at) - x[-1])))):
+        raise Wrong(f"{setting}: that line goes through the last two points alone. Least squares takes all of them.")
+    if is_(float(numpy.exp(y[-1] + (y[-1] - y[0]) / (x[-1] - x[0]) * (math.log(at) - x[-1])))):
+        raise Wrong(f"{setting}: that line goes through the first and the last point. Least squares takes all of them.")
+    if is_(math.exp(slope * math.log(at))):
+        raise Wrong(f"{setting}: the height of the line is missing.")
+    if is_(errors[-1]):
+        raise Wrong(f"{setting}: that is the last error again. The line goes on falling.")
+    raise Wrong(f"{setting}.")
 
 
-def _near(one: Line, other: Line) -> bool:
-    return all(abs(a - b) <= 1e-3 * max(1.0, abs(b)) for a, b in zip(one, other, strict=True))
-
-
-def _a_line(answer: Callable, value: Any) -> Line:
-    if value is None or value is Ellipsis:
-        raise Wrong(f"`{named(answer)}` returned nothing.")
-    if isinstance(value, Tensor) and value.ndim == 1:
-        value = value.tolist()
-    if not isinstance(value, tuple | list) or len(value) != 2:
-        raise Wrong(f"`{named(answer)}` must return two numbers, (slope, intercept), and returned {value!r}.")
-    slope, intercept = (a_number(answer, one) for one in value)
-    return slope, intercept
-
-
-check_straight_line = exercise(_try_line, 20, "on 20 random sets of points, as torch.linalg.lstsq has it")
+check_predict_error = exercise(_try_predict_error, 20, "on 20 random series of runs")

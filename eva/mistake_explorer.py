@@ -37,10 +37,11 @@ STYLE = f"""<style>
   white-space: normal}}
 .eva-cell {{padding: 0; font-size: 11px; line-height: 24px; text-align: center; color: #111 !important}}
 .eva-row {{font-size: 11px; line-height: 24px; text-align: right; padding-right: 6px; white-space: nowrap}}
-.eva-column {{font-size: 11px; writing-mode: vertical-rl; transform: rotate(180deg); line-height: 36px;
+.eva-column {{font-size: 11px; writing-mode: vertical-rl; transform: rotate(180deg); line-height: 34px;
   padding-top: 5px}}
 .eva-matrix .widget-html, .eva-matrix .widget-html-content {{height: auto; line-height: 24px; margin: 0}}
 .eva-chosen {{outline: 3px solid #0072b2 !important; outline-offset: -2px !important}}
+.eva-confidence {{margin-left: 12px}}
 .eva-mistake-explorer table {{border-collapse: collapse}}
 .eva-mistake-explorer figure {{display: inline-block; margin: 0 8px 4px 0; font-size: 12px}}
 </style>"""
@@ -90,18 +91,18 @@ class MistakeExplorer(Skin):
         self.back.on_click(lambda _: self.turn(-1))
         self.on.on_click(lambda _: self.turn(1))
         self.told, self.where, self.detail, self.tally, self.error = HTML(), HTML(), HTML(), HTML(), HTML()
-        self.verdict = ToggleButtons(options=[UNMARKED, *VERDICTS], style={"button_width": "112px"})
+        self.verdict = ToggleButtons(options=[UNMARKED, *VERDICTS], style={"button_width": "108px"})
         self.note = Text(placeholder="a note, once there is a verdict", continuous_update=False, layout=sized(400))
         self.verdict.observe(lambda change: self._judged(change["new"]), "value")
         self.note.observe(lambda change: self._noted(change["new"]), "value")
         marking = VBox([self.verdict, self.note, self.tally])
-        one = VBox([self.detail, marking], layout=Layout(margin="0 0 0 16px", flex="1 1 500px"))
+        one = VBox([self.detail, marking], layout=Layout(flex="1 1 500px"))
         matrix = self._matrix()
         super().__init__(
             "mistake-explorer",
             [
                 HTML(STYLE), self.pixels, self.told,
-                HBox([matrix, one], layout=Layout(flex_flow="row wrap")),
+                HBox([matrix, one], layout=Layout(flex_flow="row wrap", grid_gap="0 16px")),
                 self.error,
                 HBox([*self.controls.values()], layout=Layout(flex_flow="row wrap")),
                 HBox([self.back, self.where, self.on]),
@@ -252,7 +253,7 @@ class MistakeExplorer(Skin):
             for predicted in range(len(counts)):
                 count = int(counts[label, predicted])
                 depth = float(off_diagonal[label, predicted] / off_diagonal.max().clamp(min=1e-9))
-                cell = Button(description=f"{count}" if count else "", disabled=not count, layout=sized(36))
+                cell = Button(description=f"{count}" if count else "", disabled=not count, layout=sized(34))
                 cell.layout.height, cell.layout.margin = "24px", "0"
                 cell.style.button_color = "#dcdcdc" if label == predicted else _tint(depth)
                 cell.tooltip = (
@@ -262,8 +263,9 @@ class MistakeExplorer(Skin):
                 cell.on_click(lambda _, pair=(label, predicted): self.cell(*pair))
                 self.cells[label, predicted] = cell
                 children.append(cell)
-        columns = f"minmax(90px, max-content) repeat({len(counts)}, 36px)"
-        at = {"align_items": "flex-end", "align_self": "flex-start"}  # or the rows would stretch to the height beside
+        columns = f"minmax(90px, max-content) repeat({len(counts)}, 34px)"
+        # Or the rows would stretch to the height beside, and the names of the classes be cut where it is narrow.
+        at = {"align_items": "flex-end", "align_self": "flex-start", "flex": "0 0 auto"}
         return GridBox(children, layout=Layout(grid_template_columns=columns, grid_gap="1px", **at))
 
     def _explained(self, position: int) -> str:

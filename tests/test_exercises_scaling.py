@@ -1,82 +1,101 @@
-import pytest
-import torch
+import math
 
-from eva.exercises_scaling import check_straight_line
+import numpy
+import pytest
+
+from eva.exercises_scaling import check_predict_error, check_training_bytes
 from tests.test_exercises import stub, told  # noqa: F401 - a fixture
 
 
-def line(x, y):
+def training_bytes(parameters, activations, batch, size=4, copies=3):
+    """The bytes of a step, with the mistakes that a learner makes on the way to it."""
+    return size * (copies * parameters + batch * activations)
+
+
+def predict_error(amounts, errors, at, x=numpy.log, y=numpy.log, back=numpy.exp):
+    """The prediction, with the mistakes that a learner makes on the way to it."""
+    slope, height = numpy.polyfit(x(amounts), y(errors), 1)
+    return back(height + slope * x(at))
+
+
+def by_hand(amounts, errors, at):
+    x, y = numpy.log(amounts), numpy.log(errors)
     slope = ((x - x.mean()) * (y - y.mean())).sum() / ((x - x.mean()) ** 2).sum()
-    return slope, y.mean() - slope * x.mean()
+    return float(numpy.exp(y.mean() + slope * (math.log(at) - x.mean())))
 
 
-def by_lstsq(x, y):
-    return torch.linalg.lstsq(torch.stack([x, torch.ones_like(x)], 1), y[:, None]).solution[:, 0]
+def through(first, last):
+    """A line through two of the points."""
+
+    def answer(amounts, errors, at):
+        return predict_error([amounts[i] for i in (first, last)], [errors[i] for i in (first, last)], at)
+
+    return answer
 
 
-def through_zero(x, y):
-    return (x * y).sum() / (x * x).sum()
+def plain(values):
+    return values
 
 
-def through_the_means(x, y, slope):
-    return slope, y.mean() - slope * x.mean()
+def parts(wanted):
+    """An answer from the slope, the height and `at`, for what is made of them wrongly."""
+
+    def answer(amounts, errors, at):
+        slope, height = numpy.polyfit(numpy.log(amounts), numpy.log(errors), 1)
+        return wanted(slope, height, at)
+
+    return answer
 
 
-def turned(x, y):
-    slope, intercept = line(y, x)
-    return 1 / slope, -intercept / slope
-
-
-def ends(x, y):
-    slope = (y[-1] - y[0]) / (x[-1] - x[0])
-    return slope, y[0] - slope * x[0]
-
-
-def mixed(x, y):
-    products = ((x - x.mean()) * (y - y.mean())).mean()
-    return through_the_means(x, y, products / x.var())
-
-
-def correlation(x, y):
-    return through_the_means(x, y, torch.corrcoef(torch.stack([x, y]))[0, 1])
-
-
-@pytest.mark.parametrize("solution", [line, by_lstsq, lambda x, y: [float(one) for one in line(x, y)]])
-def test_the_check_takes_the_solution(solution, told):  # noqa: F811
-    check_straight_line(solution)
+@pytest.mark.parametrize(
+    ("check", "solution"),
+    [
+        (check_training_bytes, training_bytes),
+        (check_training_bytes, lambda p, a, b: 12.0 * p + 4.0 * a * b),
+        (check_predict_error, predict_error),
+        (check_predict_error, by_hand),
+        (check_predict_error, lambda a, e, at: predict_error(a, e, at, numpy.log10, numpy.log10, lambda x: 10**x)),
+    ],
+)
+def test_each_check_takes_the_solution_and_greets_the_stub(check, solution, told):  # noqa: F811
+    check(solution)
     assert told().startswith("Right, ")
-
-
-def test_the_check_greets_the_stub(told):  # noqa: F811
-    check_straight_line(stub)
+    check(stub)
     assert "Not yet: `stub` returned nothing." in told()
 
 
 WRONG = [
-    (lambda x, y: line(x, y)[::-1], "the slope comes first"),
-    (lambda x, y: line(y, x), "predicts x from y"),
-    (turned, "turned round"),
-    (lambda x, y: (through_zero(x, y), 0.0), "the intercept is forgotten"),
-    (lambda x, y: through_the_means(x, y, through_zero(x, y)), "that of a line through (0, 0)"),
-    (lambda x, y: (line(x, y)[0], 0.0), "the slope is right; the intercept is"),
-    (lambda x, y: (line(x, y)[0], y.mean()), "the height at mean(x)"),
-    (lambda x, y: (line(x, y)[0], y.mean() + line(x, y)[0] * x.mean()), "subtract slope * mean(x)"),
-    (ends, "the first point and the last"),
-    (lambda x, y: (-line(x, y)[0], y.mean() + line(x, y)[0] * x.mean()), "the wrong sign"),
-    (mixed, "the other way round"),
-    (correlation, "that slope is the correlation"),
-    (lambda x, y: (0.0, y.mean()), "squared distances"),
-    (lambda x, y: line(x, y)[0], "must return two numbers"),
-    (lambda x, y: (*line(x, y), 0.0), "must return two numbers"),
-    (lambda x, y: ("1", "2"), "must return a number, and returned str"),
-    (lambda x, y: (x, y), "must return a number, and returned Tensor"),
-    (lambda x, y: line(x, y)[2], "stopped with IndexError"),
+    (check_training_bytes, lambda p, a, b: training_bytes(p, a, b, size=1), "that counts numbers"),
+    (check_training_bytes, lambda p, a, b: training_bytes(p, a, b, size=8), "a float32 has 4 bytes"),
+    (check_training_bytes, lambda p, a, b: training_bytes(p, a, 1), "for each image of the batch"),
+    (check_training_bytes, lambda p, a, b: b * training_bytes(p, a, 1), "once, whatever the batch"),
+    (check_training_bytes, lambda p, a, b: training_bytes(p, a, b, copies=1), "a gradient and a velocity beside"),
+    (check_training_bytes, lambda p, a, b: training_bytes(p, a, b, copies=2), "and there are three"),
+    (check_training_bytes, lambda p, a, b: training_bytes(p, a, b, copies=4), "would be Adam's"),
+    (check_training_bytes, lambda p, a, b: training_bytes(p, 0, b), "the activations are missing"),
+    (check_training_bytes, lambda p, a, b: training_bytes(0, a, b), "gradients and velocities are missing"),
+    (check_training_bytes, lambda p, a, b: training_bytes(p, 3 * a, b), "an activation has no velocity"),
+    (check_training_bytes, lambda p, a, b: 7, "bytes, not 7."),
+    (check_training_bytes, lambda p, a, b: "7", "must return a number, and returned str"),
+    (check_predict_error, lambda a, e, at: predict_error(a, e, at, back=plain), "still the logarithm"),
+    (check_predict_error, lambda a, e, at: predict_error(a, e, at, plain, plain, plain), "of both first"),
+    (check_predict_error, lambda a, e, at: predict_error(a, e, at, numpy.log, plain, plain), "the errors need"),
+    (check_predict_error, lambda a, e, at: predict_error(a, e, at, plain), "the amounts need"),
+    (check_predict_error, lambda a, e, at: predict_error(a, e, at, back=lambda x: 10**x), "the natural logarithm"),
+    (check_predict_error, through(-2, -1), "the last two points alone"),
+    (check_predict_error, through(0, -1), "the first and the last point"),
+    (check_predict_error, parts(lambda slope, height, at: numpy.exp(height + slope * at)), "the logarithm of `at`"),
+    (check_predict_error, parts(lambda slope, height, at: numpy.exp(slope + height * numpy.log(at))), "slope first"),
+    (check_predict_error, parts(lambda slope, height, at: at**slope), "the height of the line is missing"),
+    (check_predict_error, lambda a, e, at: e[-1], "the last error again"),
+    (check_predict_error, lambda a, e, at: 0.123, "not 0.1230."),
+    (check_predict_error, lambda a, e, at: numpy.polyfit(a, e, 1), "must return a number, and returned ndarray"),
 ]
 
 
-@pytest.mark.parametrize(("answer", "message"), WRONG)
-def test_wrong_answers_are_rejected_with_the_right_words(answer, message, told):  # noqa: F811
-    check_straight_line(answer)
+@pytest.mark.parametrize(("check", "answer", "message"), WRONG)
+def test_wrong_answers_are_rejected_with_the_right_words(check, answer, message, told):  # noqa: F811
+    check(answer)
     out = told()
     assert out.startswith("Not yet: ")
     assert message in out
