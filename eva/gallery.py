@@ -179,11 +179,15 @@ class Gallery:
         except NoMapError as reason:
             return [_enlarged(image)], f"No Grad-CAM: {reason}."
         largest = float(heats.max())
-        drawn = [_heated(image, heat / largest if largest > 0 else heat, self.box(heat)) for heat in heats]
-        return [_enlarged(image), *drawn], self._told()
+        boxes = [self.box(heat) for heat in heats]
+        shades = heats / largest if largest > 0 else heats
+        drawn = [_heated(image, shade, box) for shade, box in zip(shades, boxes, strict=True)]
+        return [_enlarged(image), *drawn], self._told(boxed=any(boxes), hot=largest > 0)
 
-    def _told(self) -> str:
-        if self.field is None:
+    def _told(self, boxed: bool, hot: bool) -> str:
+        if not hot:
+            return "Nothing speaks for either class: both maps are empty."
+        if self.field is None or not boxed:
             return "What each unit could see is not known for this network."
         (rows, columns), (height, width) = self.field.size, self.split.images.shape[2:]
         box = f"Box: what the strongest unit could see, {rows} x {columns} pixels"

@@ -171,6 +171,14 @@ def test_the_box_is_what_the_strongest_unit_can_see(splits):
     assert "7 x 7 pixels." in gallery.pictures(0)[1]
 
 
+def test_no_box_is_told_of_where_none_is_drawn(splits, monkeypatch):
+    gallery = Gallery(network(), splits)
+    monkeypatch.setattr(gallery, "heats", lambda position: torch.ones(2, 4, 4))  # not the maps that the field is of
+    assert gallery.pictures(0)[1] == "What each unit could see is not known for this network."
+    monkeypatch.setattr(gallery, "heats", lambda position: torch.zeros(2, 8, 8))
+    assert gallery.pictures(0)[1] == "Nothing speaks for either class: both maps are empty."
+
+
 def test_the_box_is_cut_to_the_image(splits):
     heat = torch.zeros(8, 8)
     heat[0, 7] = 1
