@@ -4,18 +4,27 @@
     python -m benchmarks.one_change --only "Muon inside" "no label smoothing"
 
 Judged on the validation split; the test split is not touched. A call goes on where the last one stopped: finished runs
-are lines of FOLDER/one_change.jsonl. Writes results/one_change.json and .md: what did not help has its row too.
+are lines of FOLDER/one_change.jsonl, and the first seed of every change comes before the second. Writes
+results/one_change.json and .md: what did not help has its row too.
 """
 
 import json
-from dataclasses import asdict, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from functools import cache, partial
 from itertools import product
+from statistics import mean
+from typing import Any
 
 import torch
+from torch import nn
 
+from benchmarks import ideas
 from benchmarks.common import RESULTS, Deadline, Line, Runs, arguments, device_here, few, origin, spread, write_report
-from eva.data import Splits, load
+from eva.augment import cutmix, mixup
+from eva.data import BatchLoader, Splits, load
 from eva.ledger import difference
+from eva.measure import count_macs, count_parameters
 from eva.model import Net
 from eva.recipes import RECIPES, Recipe, default_recipe
 from eva.table import Table
@@ -25,37 +34,86 @@ REPORT = RESULTS / "one_change.json"
 AS_IS = "the recipe"
 
 
-def changes(recipe: Recipe) -> dict[str, Recipe]:
-    """What was tried, by what is said of it. Where the idea comes from: results/README.md and notebook 11."""
-    flip, more = ("flip",), (*recipe.augmentations, "cutout")
-    tried = {
+@dataclass(frozen=True)
+class Change:
+    """One thing changed: in the recipe, in the network that it trains, or in how the batches are made."""
+
+    recipe: Recipe
+    network: Callable[[Recipe, Splits], nn.Module] = ideas.as_it_is
+    loader: Callable[..., BatchLoader] = BatchLoader
+
+
+def changes(recipe: Recipe, splits: Splits, teacher: Callable[[], nn.Module]) -> dict[str, Change]:
+    """What was tried, by what is said of it. Where an idea comes from: eva's docstrings, and those of ideas.py."""
+    adamw = {name: value for name, value in vars(recipe).items() if name != "learning_rate"}
+    classes, epochs = len(splits.classes), recipe.epochs
+
+    def mixed(mix: ideas.Mix, until: int) -> Callable[..., BatchLoader]:
+        return partial(ideas.Mixed, mix=mix, classes=classes, until=until)
+
+    def without_or_with(name: str) -> dict[str, Any]:
+        rest = tuple(other for other in recipe.augmentations if other != name)
+        return {"augmentations": rest if name in recipe.augmentations else (*rest, name)}
+
+    straight, averaged, cut = recipe.decay == "linear", recipe.ema is not None, "cutout" in recipe.augmentations
+    values: dict[str, dict[str, Any]] = {
         AS_IS: {},
         "SGD alone" if recipe.matrix_rate else "Muon inside": {"matrix_rate": None if recipe.matrix_rate else 0.05},
         "half the learning rate": {"learning_rate": recipe.learning_rate / 2},
+        "half a cosine" if straight else "a straight fall": {"decay": "cosine" if straight else "linear"},
+        "batches twice as large": {"batch_size": 2 * recipe.batch_size},
         "no label smoothing": {"label_smoothing": 0.0},
         "label smoothing 0.2": {"label_smoothing": 0.2},
-        "half a cosine": {"decay": "cosine"},
-        "averaged weights (0.99)": {"ema": 0.99},
-        "no translation": {"augmentations": flip},
-        "cutout": {"augmentations": more},
-        "batches twice as large": {"batch_size": 2 * recipe.batch_size},
+        "no averaged weights" if averaged else "averaged weights (0.99)": {"ema": None if averaged else 0.99},
+        "no translation": without_or_with("translate"),
+        "no cutout" if cut else "cutout": without_or_with("cutout"),
+        "TrivialAugment": without_or_with("trivial"),
     }
     if len(recipe.sizes) > 1:
         # As many pixels in all: full size from the start, in fewer epochs.
-        pixels = sum(recipe.size(epoch) ** 2 for epoch in range(recipe.epochs))
-        tried["full size throughout"] = {"sizes": (32,), "epochs": max(1, round(pixels / 32**2))}
-    return {name: replace(recipe, **values) for name, values in tried.items()}
+        pixels = sum(recipe.size(epoch) ** 2 for epoch in range(epochs))
+        values["full size throughout"] = {"sizes": (32,), "epochs": max(1, round(pixels / 32**2))}
+    return {
+        **{name: Change(replace(recipe, **value)) for name, value in values.items()},
+        "AdamW at 0.003": Change(ideas.WithAdamW(**adamw, learning_rate=0.003)),
+        "AdamW at 0.01": Change(ideas.WithAdamW(**adamw, learning_rate=0.01)),
+        "alternating flip": Change(replace(recipe, **without_or_with("flip")), loader=ideas.AlternatingFlip),
+        "mixup": Change(recipe, loader=mixed(mixup, epochs)),
+        "cutmix": Change(recipe, loader=mixed(cutmix, epochs)),
+        "cutmix, not in the last third": Change(recipe, loader=mixed(cutmix, 2 * epochs // 3)),
+        "whitened stem": Change(recipe, ideas.whitened_stem),
+        "deeper and narrower": Change(recipe, partial(ideas.with_residuals, count=4)),
+        "shallower and wider": Change(recipe, partial(ideas.with_residuals, count=0)),
+        "second pooling after the middle": Change(recipe, ideas.late_pooling),
+        "taught by Net of twice the width": Change(recipe, loader=lambda *args, **options: ideas.Taught(
+            *args, teacher=teacher(), **options)),
+    }  # fmt: skip
 
 
-def run(recipe: Recipe, splits: Splits, seed: int, device: torch.device) -> Line:
+def teacher_of(recipe: Recipe, splits: Splits, device: torch.device) -> Callable[[], nn.Module]:
+    """What trains Net of twice the width by the same recipe (seed 0) when it is first asked for, and keeps it."""
+
+    @cache
+    def trained() -> nn.Module:
+        print("the teacher")
+        torch.manual_seed(0)
+        model = Net(2 * recipe.width, len(splits.classes))
+        fit(model, splits, recipe, device=device)
+        return model
+
+    return trained
+
+
+def run(change: Change, splits: Splits, seed: int, device: torch.device) -> Line:
     torch.manual_seed(seed)
-    model = Net(width=recipe.width, classes=len(splits.classes))
+    model = change.network(change.recipe, splits)
+    costs = {"parameters": count_parameters(model), "macs": count_macs(model)}
     try:
-        rows = fit(model, splits, recipe, device=device, seed=seed).rows
+        rows = fit(model, splits, change.recipe, device=device, seed=seed, loader=change.loader).rows
     except TrainingError as error:
-        return {"failed": str(error)}
+        return {**costs, "failed": str(error)}
     seconds = sum(row["seconds"] for row in rows)
-    return {"validation_accuracy": rows[-1]["validation_accuracy"], "seconds": round(seconds, 1)}
+    return {**costs, "validation_accuracy": rows[-1]["validation_accuracy"], "seconds": round(seconds, 1)}
 
 
 def page(report: Line) -> str:
@@ -66,19 +124,22 @@ def page(report: Line) -> str:
     rows = []
     for name, runs in found.items():
         good = [line for line in runs if "failed" not in line]
-        if not good:
-            rows.append((name, "did not train", "", "", str(len(runs))))
-            continue
-        change = "" if name == AS_IS else _change(good, found[AS_IS])
-        seconds = sum(line["seconds"] for line in good) / len(good)
-        rows.append((name, spread([line["validation_accuracy"] for line in good]), change, f"{seconds:.0f}",
-                     ", ".join(str(line["key"]["seed"]) for line in good)))  # fmt: skip
-    titles = ("changed", "validation accuracy (%)", "difference (points, 95 % interval)", "training (s)", "seeds")
+        seeds = ", ".join(str(line["key"]["seed"]) for line in good or runs)
+        costs = (f"{runs[0]['parameters']:,}", f"{runs[0]['macs'] / 1e6:.1f}")
+        if good:
+            accuracy = spread([line["validation_accuracy"] for line in good])
+            change = "" if name == AS_IS else _change(good, found[AS_IS])
+            rows.append((name, accuracy, change, *costs, f"{mean(line['seconds'] for line in good):.0f}", seeds))
+        else:
+            rows.append((name, "did not train", "", *costs, "", seeds))
+    titles = ("changed", "validation accuracy (%)", "difference (points, 95 % interval)", "parameters",
+              "million MACs", "training (s)", "seeds")  # fmt: skip
     note = (
         f"{report['data']}, {report['hardware']}, PyTorch {report['torch']}, {report['date']}; "
         f"recipe {report['recipe_name']!r}: {report['recipe']['epochs']} epochs of "
-        f"Net(width={report['recipe']['width']}). Chosen on validation: one accuracy of 5,000 images carries half "
-        "a point of sampling error. Seconds: other work may have gone on."
+        f"Net(width={report['recipe']['width']}). Judged on validation, where one accuracy of 5,000 images carries "
+        "half a point of sampling error. Differences are paired by seed; one seed has no interval. Seconds: other work "
+        "may have gone on. Made by `benchmarks/one_change.py`; what each change is: there, and in `ideas.py` beside it."
     )
     return f"# One change at a time\n\n{Table(titles, rows, note)}\n"
 
@@ -90,8 +151,8 @@ def _change(runs: list[Line], before: list[Line]) -> str:
     seeds = sorted(set(both[0]) & set(both[1]))
     if not seeds:
         return "no seed in common"
-    mean, low, high = difference(*({"seeds": seeds, "accuracies": [of[seed] for seed in seeds]} for of in both))
-    return f"{100 * mean:+.2f}" + (f" ({100 * low:+.1f} to {100 * high:+.1f})" if len(seeds) > 1 else "")
+    gain, low, high = difference(*({"seeds": seeds, "accuracies": [of[seed] for seed in seeds]} for of in both))
+    return f"{100 * gain:+.2f}" + (f" ({100 * low:+.1f} to {100 * high:+.1f})" if len(seeds) > 1 else "")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -109,20 +170,22 @@ def main(argv: list[str] | None = None) -> None:
     if asked.smoke:
         splits, folder = few(splits), folder / "smoke"
         path = folder / "one_change.report.json"
-    tried = changes(recipe)
+    tried = changes(recipe, splits, teacher_of(recipe, splits, device))
     unknown = [change for change in asked.only or () if change not in tried]
     if unknown:
         parser.error(f"there is no change {unknown[0]!r}: choose from {', '.join(map(repr, tried))}")
     chosen = [change for change in tried if change == AS_IS or not asked.only or change in asked.only]
     runs, deadline, longest = Runs(folder / "one_change.jsonl", asked.fresh), Deadline(asked.minutes), 0.0
     for seed, change in product(range(asked.seeds), chosen):
-        key = {"change": change, "seed": seed, "recipe": asdict(tried[change]), **origin(splits, device)}
+        key = {"change": change, "seed": seed, "recipe": asdict(tried[change].recipe), **origin(splits, device)}
         if runs.find(key) is None and deadline.allows(1.2 * longest):
             print(f"{change}, seed {seed}")
             line = runs.add(key, run(tried[change], splits, seed, device))
             longest = max(longest, line.get("seconds", 0.0))
-    plain = json.loads(json.dumps([{**origin(splits, device), "recipe": asdict(one)} for one in tried.values()]))
-    done = [line for line in runs.lines if {k: line["key"][k] for k in plain[0]} in plain]
+    keys = [{"change": name, "recipe": asdict(change.recipe), **origin(splits, device)}
+            for name, change in tried.items()]  # fmt: skip
+    order = json.loads(json.dumps(keys))  # what a tuple becomes in a file
+    done = [line for key in order for line in runs.lines if {name: line["key"][name] for name in key} == key]
     if any(line["key"]["change"] == AS_IS for line in done):
         report = {**origin(splits, device), "recipe_name": name, "recipe": asdict(recipe), "runs": done,
                   "date": max(line["date"] for line in done)}  # fmt: skip

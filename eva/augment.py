@@ -191,6 +191,7 @@ NAMED: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {  # what a reci
     "flip": flip,
     "translate": translate,
     "cutout": cutout,
+    "trivial": trivial_augment,
 }
 
 

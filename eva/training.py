@@ -12,7 +12,6 @@ import math
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,13 +57,15 @@ def fit(
     out: str | os.PathLike[str] | None = None,
     resume: bool = False,
     on_epoch: Callable[[list[dict[str, Any]]], Any] | None = None,
+    loader: Callable[..., BatchLoader] = BatchLoader,
 ) -> History:
     """Train `model` by `recipe`, looking at the validation split after each epoch; the test split is not touched.
 
     With `out`, model.pt and metrics.jsonl are written there after every epoch, and `resume` goes on from them: on a CPU
     a run that was interrupted and resumed ends with the same bits as one that was not. `on_epoch` is called with all
     rows so far after each epoch. The order of images, augmentation and dropout depend on `seed` alone, and the caller's
-    random state stays as it was.
+    random state stays as it was. `loader` makes the training batches: give a subclass of BatchLoader that mixes images,
+    say, or draws them otherwise.
 
     Ctrl-C ends training early and returns what there is, marked `interrupted`. Where the loss stops being finite,
     TrainingError is raised and the model goes back to what it was after the last good epoch.
@@ -74,12 +75,11 @@ def fit(
     if recipe.batch_size > len(splits.train):
         log.warning("a batch of %d is larger than the training split: all its %d images make one step an epoch",
                     recipe.batch_size, len(splits.train))  # fmt: skip
-    serve = partial(BatchLoader, normalisation=splits.normalisation, device=device, seed=seed)
-    train_loader = serve(
-        splits.train, batch_size=recipe.batch_size, shuffle=True, augmentations=augment.named(recipe.augmentations)
-    )
-    validation_loader = serve(splits.validation, batch_size=max(500, recipe.batch_size))
-    run = _Run(model, recipe, device, steps=len(train_loader) * recipe.epochs)
+    served: dict[str, Any] = {"normalisation": splits.normalisation, "device": device, "seed": seed}
+    train_loader = loader(splits.train, batch_size=recipe.batch_size, shuffle=True,
+                          augmentations=augment.named(recipe.augmentations), **served)  # fmt: skip
+    validation_loader = BatchLoader(splits.validation, batch_size=max(500, recipe.batch_size), **served)
+    run = _Run(model, recipe, device, train_loader)
     history = History()
     if resume:
         if out is None:
@@ -89,7 +89,7 @@ def fit(
     try:
         for epoch in range(len(history.rows), recipe.epochs):
             train_loader.epoch, train_loader.size = epoch, recipe.size(epoch)
-            history.rows.append(run.epoch(epoch, train_loader, validation_loader, seed))
+            history.rows.append(run.epoch(epoch, validation_loader, seed))
             if out is not None:
                 run.save(Path(out), splits, history.rows, seed)
             if on_epoch is not None:
@@ -105,8 +105,9 @@ def fit(
 class _Run:
     """All that changes while `fit` runs, so that it can be put aside and taken up again."""
 
-    def __init__(self, model: nn.Module, recipe: Recipe, device: torch.device, steps: int) -> None:
-        self.model, self.recipe, self.device = model, recipe, device
+    def __init__(self, model: nn.Module, recipe: Recipe, device: torch.device, train_loader: BatchLoader) -> None:
+        self.model, self.recipe, self.device, self.train_loader = model, recipe, device, train_loader
+        steps = len(train_loader) * recipe.epochs
         self.stepped = Compiled(model) if recipe.compiled else model
         self.optimizer = recipe.optimizer(model)
         self.scheduler = LambdaLR(self.optimizer, lambda step: recipe.rate(step, steps))
@@ -120,12 +121,12 @@ class _Run:
         """The model to use: the average of its weights over the last steps, where there is one."""
         return self.model if self.averaged is None else self.averaged.module
 
-    def epoch(self, epoch: int, train_loader: Batches, validation_loader: Batches, seed: int) -> dict[str, Any]:
+    def epoch(self, epoch: int, validation_loader: Batches, seed: int) -> dict[str, Any]:
         """Train and validate once. Returns the epoch's row; after a NaN, puts the model back."""
         good = copy.deepcopy(self.state())
         try:
             with seeded(1_000_003 * seed + epoch, self.device):
-                trained = train(self.stepped, self.device, train_loader, self.optimizer, epoch + 1, quiet=True,
+                trained = train(self.stepped, self.device, self.train_loader, self.optimizer, epoch + 1, quiet=True,
                                 loss_fn=self.recipe.loss, after_step=self._after_step, amp=self.amp)  # fmt: skip
             validated = test(self.best_model, self.device, validation_loader, quiet=True)
             if not math.isfinite(validated.loss):  # the last step ruined the weights, and no loss came after it
@@ -207,7 +208,7 @@ class _Run:
 
     def _settings(self, splits: Splits, seed: int) -> dict[str, Any]:
         data = {"data": splits.name, "classes": splits.classes, "training images": len(splits.train)}
-        return {**data, **asdict(self.recipe), "seed": seed}
+        return {**data, "loader": type(self.train_loader).__name__, **asdict(self.recipe), "seed": seed}
 
 
 def _write_metrics(out: Path, rows: list[dict[str, Any]]) -> None:

@@ -1,0 +1,127 @@
+"""Ideas that others train by and that no recipe of ours uses: tried in benchmarks/one_change.py, one at a time.
+
+Networks are made by functions of (recipe, splits); batches by loaders that stand in for `BatchLoader`; and AdamW by a
+recipe of its own.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
+
+from eva.data import BatchLoader, Splits
+from eva.measure import count_parameters
+from eva.model import Net, Residual
+from eva.recipes import Recipe
+
+Mix = Callable[[Tensor, Tensor, torch.Generator, int], tuple[Tensor, Tensor]]
+
+# Networks
+
+
+def as_it_is(recipe: Recipe, splits: Splits) -> Net:
+    return Net(recipe.width, len(splits.classes))
+
+
+def whitened_stem(recipe: Recipe, splits: Splits) -> Net:
+    """The first convolution is set, and never trained: its maps are patches' principal components, of equal size, half
+    of them with the sign turned (Page 2019, How to Train Your ResNet 8; airbench, Jordan 2024)."""
+    model = as_it_is(recipe, splits)
+    weight = model.stem[0].weight
+    mean, std = splits.normalisation
+    images = (splits.train.images[:5000].float() / 255 - mean.view(1, 3, 1, 1)) / std.view(1, 3, 1, 1)
+    patches = F.unfold(images, kernel_size=weight.shape[-1]).transpose(0, 1).flatten(1)
+    variances, directions = torch.linalg.eigh(patches.cov())  # the smallest first
+    count = len(weight) // 2
+    filters = (directions / (variances + 5e-4).sqrt()).T.flip(0)[:count].view(count, *weight.shape[1:])
+    with torch.no_grad():
+        weight.copy_(torch.cat([filters, -filters]))
+    weight.requires_grad_(False)
+    return model
+
+
+def with_residuals(recipe: Recipe, splits: Splits, count: int) -> Net:
+    """`count` residual pairs in the middle block in place of two, and as wide as keeps the parameters nearest."""
+    wanted = count_parameters(as_it_is(recipe, splits))
+    widths = [recipe.width * percent / 100 for percent in range(50, 151, 2)]
+    built = [_deepened(Net(width, len(splits.classes)), count) for width in widths]
+    return min(built, key=lambda model: abs(count_parameters(model) - wanted))
+
+
+def _deepened(model: Net, count: int) -> Net:
+    before, pool, one, two, after, dropout = model.middle
+    maps = one[0][1].out_channels
+    pairs = [one, two] + [Residual(*(type(layer)(maps, maps) for layer in one)) for _ in range(count - 2)]
+    model.middle = nn.Sequential(before, pool, *pairs[:count], after, dropout)
+    return model
+
+
+def late_pooling(recipe: Recipe, splits: Splits) -> Net:
+    """The second pooling after the middle block and not in it: the same parameters, maps of twice the side there."""
+    model = as_it_is(recipe, splits)
+    before, pool, *rest = model.middle
+    model.middle = nn.Sequential(before, *rest, pool)
+    return model
+
+
+# Batches
+
+
+class AlternatingFlip(BatchLoader):
+    """Every other epoch shows the mirror image of what the one before showed; chance decides the first (Jordan 2024).
+
+    So that in two epochs an image is seen both ways, where independent coin tosses show half of them one way only.
+    """
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        images = self.images
+        toss = torch.rand(len(images), generator=torch.Generator().manual_seed(self.seed)) < 0.5
+        mirrored = (toss ^ (self.epoch % 2 == 1)).to(self.device)
+        self.images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
+        try:
+            yield from super().__iter__()
+        finally:
+            self.images = images
+
+
+class Mixed(BatchLoader):
+    """Images and labels mixed by `mix`, eva.augment's mixup or cutmix, in the first `until` epochs."""
+
+    def __init__(self, *args: Any, mix: Mix, classes: int, until: int, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.mix, self.classes, self.until = mix, classes, until
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        rng = torch.Generator(self.device).manual_seed(1_000_003 * self.seed + self.epoch + 500_000)
+        mixing = self.epoch < self.until
+        for images, labels in super().__iter__():
+            yield self.mix(images, labels, rng, self.classes) if mixing else (images, labels)
+
+
+class Taught(BatchLoader):
+    """Labels of which `share` is what `teacher` says of the same augmented image (Hinton et al. 2015)."""
+
+    def __init__(self, *args: Any, teacher: nn.Module, share: float = 0.5, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.teacher, self.share = teacher.eval(), share
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for images, labels in super().__iter__():
+            with torch.no_grad():
+                said = self.teacher(images).softmax(1)
+            yield images, F.one_hot(labels, said.shape[1]).to(said.dtype).lerp(said, self.share)
+
+
+# Optimizers
+
+
+@dataclass(frozen=True)
+class WithAdamW(Recipe):
+    """AdamW (Loshchilov and Hutter 2019) at the recipe's learning rate and schedule; its decay is its own, 0.05."""
+
+    def optimizer(self, model: nn.Module) -> Optimizer:
+        return AdamW(model.parameters(), lr=self.learning_rate, weight_decay=0.05)
