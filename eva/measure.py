@@ -4,6 +4,7 @@ import contextlib
 import copy
 import io
 import json
+import os
 import tempfile
 from collections import Counter
 from collections.abc import Callable
@@ -63,6 +64,7 @@ def peak_memory(work: Callable[[], object]) -> int:
         work()
         torch.cuda.synchronize()
         return torch.cuda.max_memory_allocated() - before
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or the profiler tells when it starts, and that there is no GPU
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiler:
         work()
     with tempfile.TemporaryDirectory() as folder:

@@ -2,6 +2,7 @@
 
 find_browser   the program
 missing        skips, or fails where there must be one
+box            where something stands, which must be seen
 serve          JupyterLab over an empty folder
 Lab            one page of it: open a notebook, run it, find its widgets, take pictures
 watched        a new Lab, in which nothing may go wrong
@@ -144,6 +145,15 @@ def _wait_for(server: Server, process: subprocess.Popen, log: Path, seconds: int
 def leaves_the_machine(url: str) -> bool:
     parts = urlsplit(url)
     return parts.scheme not in ("data", "blob", "about") and parts.hostname not in ("127.0.0.1", "localhost")
+
+
+def box(locator) -> dict[str, float]:
+    """Where something stands in the page; it must be seen, and be more than a dot."""
+    expect(locator).to_be_visible()
+    found = locator.bounding_box()
+    assert found["width"] > 10, locator
+    assert found["height"] > 10, locator
+    return found
 
 
 class Lab:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from eva.chain import CANVAS, PRESETS, LayerChoice, measure
-from tests.browser.lab import ROOT, expect
+from tests.browser.lab import ROOT, box, expect
 
 CONTROLS = ("kernel", "stride", "dilation", "pool", "separable", "maps", "remove")
 START = "three 3x3"
@@ -52,14 +52,6 @@ def expect_picture(explorer):
     """Wait until the picture is one that the browser could decode, as large as it was made."""
     expect(explorer.locator(".eva-picture")).to_have_js_property("naturalWidth", CANVAS)
     expect(explorer.locator(".eva-picture")).to_have_js_property("complete", True)
-
-
-def box(locator):
-    expect(locator).to_be_visible()
-    found = locator.bounding_box()
-    assert found["width"] > 10, locator
-    assert found["height"] > 10, locator
-    return found
 
 
 def test_every_control_is_drawn_under_its_head(explorer, lab):

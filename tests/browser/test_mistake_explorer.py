@@ -10,7 +10,7 @@ import pytest
 from eva.gallery import COMPARED, DOUBTFUL, SHOWN, SORTED
 from eva.marks import COLUMNS, VERDICTS
 from eva.mistake_explorer import PAGE, SIGNS, UNMARKED
-from tests.browser.lab import ROOT, expect
+from tests.browser.lab import ROOT, box, expect
 
 EXPLORER = '.eva-mistake-explorer:has(option[data-value="fixed"])'  # the notebook's other one compares no models
 SCREEN = {"width": 1280, "height": 1500}  # all of it is seen at once
@@ -197,14 +197,6 @@ def kept(path):
     assert head == COLUMNS
     assert {row[0] for row in rows} <= {"Shapes-10, training images"}
     return [(int(index), verdict, words) for _, index, verdict, words in rows]
-
-
-def box(locator):
-    expect(locator).to_be_visible()
-    found = locator.bounding_box()
-    assert found["width"] > 10, locator
-    assert found["height"] > 10, locator
-    return found
 
 
 @pytest.mark.parametrize("width", [1280, 900])
