@@ -71,23 +71,6 @@ def late_pooling(recipe: Recipe, splits: Splits) -> Net:
 # Batches
 
 
-class AlternatingFlip(BatchLoader):
-    """Every other epoch shows the mirror image of what the one before showed; chance decides the first (Jordan 2024).
-
-    So that in two epochs an image is seen both ways, where independent coin tosses show half of them one way only.
-    """
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        images = self.images
-        toss = torch.rand(len(images), generator=torch.Generator().manual_seed(self.seed)) < 0.5
-        mirrored = (toss ^ (self.epoch % 2 == 1)).to(self.device)
-        self.images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
-        try:
-            yield from super().__iter__()
-        finally:
-            self.images = images
-
-
 class Mixed(BatchLoader):
     """Images and labels mixed by `mix`, eva.augment's mixup or cutmix, in the first `until` epochs."""
 

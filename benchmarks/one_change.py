@@ -56,6 +56,7 @@ def changes(recipe: Recipe, splits: Splits, teacher: Callable[[], nn.Module]) ->
         return {"augmentations": rest if name in recipe.augmentations else (*rest, name)}
 
     straight, averaged, cut = recipe.decay == "linear", recipe.ema is not None, "cutout" in recipe.augmentations
+    turns = recipe.alternating_flip
     values: dict[str, dict[str, Any]] = {
         AS_IS: {},
         "SGD alone" if recipe.matrix_rate else "Muon inside": {"matrix_rate": None if recipe.matrix_rate else 0.05},
@@ -65,10 +66,12 @@ def changes(recipe: Recipe, splits: Splits, teacher: Callable[[], nn.Module]) ->
         "no label smoothing": {"label_smoothing": 0.0},
         "label smoothing 0.2": {"label_smoothing": 0.2},
         "no averaged weights" if averaged else "averaged weights (0.99)": {"ema": None if averaged else 0.99},
+        "flips by chance" if turns else "alternating flips": {
+            "alternating_flip": not turns, **without_or_with("flip")},
         "no translation": without_or_with("translate"),
         "no cutout" if cut else "cutout": without_or_with("cutout"),
         "TrivialAugment": without_or_with("trivial"),
-    }
+    }  # fmt: skip
     if len(recipe.sizes) > 1:
         # As many pixels in all: full size from the start, in fewer epochs.
         pixels = sum(recipe.size(epoch) ** 2 for epoch in range(epochs))
@@ -77,7 +80,6 @@ def changes(recipe: Recipe, splits: Splits, teacher: Callable[[], nn.Module]) ->
         **{name: Change(replace(recipe, **value)) for name, value in values.items()},
         "AdamW at 0.003": Change(ideas.WithAdamW(**adamw, learning_rate=0.003)),
         "AdamW at 0.01": Change(ideas.WithAdamW(**adamw, learning_rate=0.01)),
-        "alternating flip": Change(replace(recipe, **without_or_with("flip")), loader=ideas.AlternatingFlip),
         "mixup": Change(recipe, loader=mixed(mixup, epochs)),
         "cutmix": Change(recipe, loader=mixed(cutmix, epochs)),
         "cutmix, not in the last third": Change(recipe, loader=mixed(cutmix, 2 * epochs // 3)),

@@ -9,8 +9,8 @@ would take at the device's measured rates of matrix products and of memory, over
 pass counts as two forward ones. Then our BatchLoader against a DataLoader with torchvision's transforms; how the cost
 grows with images, width and batch; and what the training loop costs beside the bare steps.
 
-On a GPU everything is in mixed precision and channels last, as `fit` has it. Writes results/throughput.json (of a GPU:
-throughput_gpu.json) and the .md beside it.
+Precision, memory format and optimizer are those that `fit` has by the recipe for the device. Writes
+results/throughput.json (of a GPU: throughput_gpu.json) and the .md beside it.
 """
 
 import json
@@ -36,10 +36,10 @@ from benchmarks.roofline import Machine, layers, measure_machine, memory_bound, 
 from benchmarks.throughput_page import page
 from benchmarks.tutorial import tutorial_loader
 from eva.data import Splits, load, loaders
-from eva.device import memory_format, mixed_precision
+from eva.device import Precision, memory_format, mixed_precision
 from eva.measure import count_macs, count_parameters, peak_memory
 from eva.model import Net
-from eva.recipes import RECIPES
+from eva.recipes import RECIPES, Recipe
 from eva.training import train
 
 REPORT, GPU_REPORT = RESULTS / "throughput.json", RESULTS / "throughput_gpu.json"
@@ -75,15 +75,23 @@ SMOKE = replace(CPU, seconds=0.001, matrix=64, megabytes=1, width=0.125, batches
                 networks=("Net, 0.1 M",), widths=(0.125, 0.25), images=(16, 32), workers=(0,), loop=2)  # fmt: skip
 
 
+def recipe_for(device: torch.device) -> Recipe:
+    return RECIPES["gpu" if device.type == "cuda" else "cpu"]
+
+
+def precision(device: torch.device) -> Precision | None:
+    return mixed_precision(device, on_cpu=recipe_for(device).cpu_bfloat16)
+
+
 class Steps:
     """Bare steps of one network on one batch: what a training loop is built around."""
 
     def __init__(self, model: nn.Module, device: torch.device, batch: int, classes: int = 10) -> None:
         self.model = model.to(device, memory_format=memory_format(device))
-        self.amp, self.device = mixed_precision(device), device
+        self.amp, self.device = precision(device), device
         self.images = torch.randn(batch, 3, 32, 32, device=device).to(memory_format=memory_format(device))
         self.labels = torch.randint(classes, (batch,), device=device)
-        self.optimizer = replace(RECIPES["cpu"], learning_rate=1e-4).optimizer(self.model)
+        self.optimizer = replace(recipe_for(device), learning_rate=1e-4).optimizer(self.model)
         self.forward: Callable[[Tensor], Tensor] = self.model
 
     def context(self) -> Any:
@@ -236,7 +244,7 @@ def overhead(plan: Plan, device: torch.device, repeats: int = 5) -> Line:
 
 def measure(splits: Splits, plan: Plan, device: torch.device) -> Line:
     """The whole report."""
-    amp = mixed_precision(device)
+    amp = precision(device)
     dtype = amp.dtype if amp else torch.float32
     machine = measure_machine(device, dtype, plan.seconds, plan.matrix, plan.megabytes)
     print(f"{machine.flops / 1e9:,.0f} GFLOP/s in {dtype}, {machine.bandwidth / 1e9:,.1f} GB/s", flush=True)

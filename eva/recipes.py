@@ -35,6 +35,7 @@ class Recipe:
     ema: float | None = None  # a step's share of the past in a running average of the weights, e.g. 0.99
     sizes: tuple[int, ...] = (32,)  # pixels; spread over the epochs in equal parts
     augmentations: tuple[str, ...] = ("flip", "translate")  # of eva.augment.NAMED, in this order
+    alternating_flip: bool = False  # in place of "flip": both ways in any two epochs (eva.data.BatchLoader)
     cpu_bfloat16: bool = False  # mixed precision on a processor that is made for it; on a GPU it is always on
     compiled: bool = False  # by torch.compile, which pays when the run is much longer than half a minute
 
@@ -44,6 +45,8 @@ class Recipe:
         if self.decay not in ("linear", "cosine"):
             raise ValueError(f'decay must be "linear" or "cosine", got {self.decay!r}')
         augment.named(self.augmentations)
+        if self.alternating_flip and "flip" in self.augmentations:
+            raise ValueError('alternating_flip stands in place of "flip": leave "flip" out of augmentations')
 
     def size(self, epoch: int) -> int:
         """Pixels of the training images in `epoch`, which counts from 0."""

@@ -77,7 +77,8 @@ def fit(
                     recipe.batch_size, len(splits.train))  # fmt: skip
     served: dict[str, Any] = {"normalisation": splits.normalisation, "device": device, "seed": seed}
     train_loader = loader(splits.train, batch_size=recipe.batch_size, shuffle=True,
-                          augmentations=augment.named(recipe.augmentations), **served)  # fmt: skip
+                          augmentations=augment.named(recipe.augmentations), alternating_flip=recipe.alternating_flip,
+                          **served)  # fmt: skip
     validation_loader = BatchLoader(splits.validation, batch_size=max(500, recipe.batch_size), **served)
     run = _Run(model, recipe, device, train_loader)
     history = History()

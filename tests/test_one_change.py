@@ -64,26 +64,6 @@ def served(make, splits, epochs, **options):
     return [tuple(torch.cat(part) for part in zip(*loader, strict=True)) for _ in range(epochs)]
 
 
-def test_alternating_flips_show_each_image_both_ways_in_any_two_epochs(splits):
-    (plain, _), *_ = served(BatchLoader, splits, 1)
-    epochs = [images for images, _ in served(ideas.AlternatingFlip, splits, 4)]
-    ways = torch.stack([(images == plain).flatten(1).all(1) for images in epochs])
-    mirrored = torch.stack([(images == plain.flip(3)).flatten(1).all(1) for images in epochs])
-    assert torch.equal(mirrored, ~ways)
-    assert torch.equal(ways[0], ways[2])
-    assert torch.equal(ways[0], ~ways[1])
-    assert torch.equal(ways[1], ways[3])
-    assert 0.25 < ways[0].float().mean() < 0.75
-
-
-def test_alternating_flips_go_on_where_a_run_was_resumed(splits):
-    loader = ideas.AlternatingFlip(splits.train, splits.normalisation, batch_size=40, seed=3)
-    loader.epoch = 1
-    resumed = torch.cat([images for images, _ in loader])
-    assert torch.equal(resumed, served(ideas.AlternatingFlip, splits, 2)[1][0])
-    assert torch.equal(loader.images, splits.train.images)
-
-
 @pytest.mark.parametrize("mix", [mixup, cutmix])
 def test_batches_are_mixed_until_the_epoch_that_was_named(splits, mix):
     (plain, labels), *_ = served(BatchLoader, splits, 1)
@@ -124,9 +104,8 @@ def test_each_change_changes_one_thing(splits, name):
             assert fields == {"sizes", "epochs"}  # as many pixels in all
         elif parts["optimizer"]:
             assert fields == {"learning_rate"}
-        elif what == "alternating flip":
-            assert fields == {"augmentations"}  # its own flip in place of the other one
-            assert parts["loader"]
+        elif "flips" in what:
+            assert fields == {"augmentations", "alternating_flip"}  # one flip in place of the other
         else:
             assert len(fields) + sum(parts.values()) == 1, what
     assert len(tried) >= 20

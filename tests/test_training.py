@@ -16,7 +16,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from eva import checkpoint
-from eva.augment import mixup
+from eva.augment import mixup, translate
 from eva.checkpoint import CheckpointError
 from eva.data import BatchLoader, loaders
 from eva.device import Precision
@@ -391,6 +391,27 @@ def test_bfloat16_on_a_processor_only_where_the_recipe_asks_and_the_units_are_th
     assert set(seen) == {dtype}
 
 
+def test_the_recipe_and_the_caller_say_how_training_batches_are_made(splits, tmp_path):
+    made = []
+
+    class Watched(BatchLoader):
+        def __init__(self, *args, **options):
+            super().__init__(*args, **options)
+            made.append(options)
+
+        def __iter__(self):
+            for images, labels in super().__iter__():
+                yield torch.zeros_like(images), labels  # nothing can be learned from these
+
+    recipe = replace(TINY, alternating_flip=True, augmentations=("translate",))
+    history = fit(Net(TINY.width, classes=3), splits, recipe, device="cpu", loader=Watched, out=tmp_path)
+    assert [options["alternating_flip"] for options in made] == [True]  # and validation is not made so
+    assert made[0]["augmentations"] == (translate,)
+    assert history.rows[-1]["train_accuracy"] < 0.5
+    with pytest.raises(CheckpointError, match="loader was 'Watched', is 'BatchLoader'"):
+        fit(Net(TINY.width, classes=3), splits, recipe, device="cpu", out=tmp_path, resume=True)
+
+
 def test_resume_refuses_another_run(splits, tmp_path):
     model = Net(TINY.width, classes=3)
     fit(model, splits, TINY, device=CPU, out=tmp_path)
@@ -553,6 +574,8 @@ def test_a_bad_recipe_is_refused():
         replace(TINY, epochs=0)
     with pytest.raises(ValueError, match="no augmentation 'rotate': choose from 'flip', 'translate', 'cutout'"):
         replace(TINY, augmentations=("flip", "rotate"))
+    with pytest.raises(ValueError, match='leave "flip" out of augmentations'):
+        replace(TINY, alternating_flip=True, augmentations=("flip", "translate"))
     with pytest.raises(KeyError, match="no recipe 'tpu': choose one of 'cpu', 'gpu', 'best', 'smoke'"):
         RECIPES["tpu"]
 
