@@ -20,14 +20,16 @@ def orthogonalised(matrix: Tensor, steps: int = 5) -> Tensor:
     singular value decomposition. Those below 0.0015 of the matrix's norm stay smaller; a zero matrix stays zero.
     """
     a, b, c = 3.4445, -4.7750, 2.0315  # Jordan's: they lift small values fast, and give up going to 1 exactly for it
-    x = matrix / matrix.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)  # no singular value is above the norm
+    x = matrix.reshape(-1, *matrix.shape[-2:])
+    x = x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)  # no singular value is above the norm
     tall = x.shape[-2] > x.shape[-1]
     if tall:
         x = x.mT  # so that the products below are of the smaller size
     for _ in range(steps):
         square = x @ x.mT
-        x = a * x + (b * square + c * square @ square) @ x
-    return x.mT if tall else x
+        factor = torch.baddbmm(square, square, square, beta=b, alpha=c)  # b * square + c * square @ square
+        x = torch.baddbmm(x, factor, x, beta=a)  # a * x + factor @ x
+    return (x.mT if tall else x).reshape(matrix.shape)
 
 
 class Muon(Optimizer):
@@ -67,27 +69,43 @@ class Muon(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    self._move(parameter, parameter.grad, group)
+            moved = [parameter for parameter in group["params"] if parameter.grad is not None]
+            directions = [self._direction(parameter, group) for parameter in moved]
+            if group["matrices"]:
+                directions = _all_orthogonalised(directions)
+            for parameter, direction in zip(moved, directions, strict=True):
+                parameter.add_(direction, alpha=-group["lr"])
         return loss
 
-    def _move(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
-        rate, momentum, decay, matrices = (group[name] for name in ("lr", "momentum", "weight_decay", "matrices"))
-        if matrices:
-            parameter.mul_(1 - rate * decay)
-        elif decay:
-            gradient = gradient.add(parameter, alpha=decay)
+    def _direction(self, parameter: Tensor, group: dict[str, Any]) -> Tensor:
+        """Where momentum would go; weight decay is done, or part of it."""
+        gradient = parameter.grad
+        assert gradient is not None
+        if group["matrices"]:
+            parameter.mul_(1 - group["lr"] * group["weight_decay"])
+        elif group["weight_decay"]:
+            gradient = gradient.add(parameter, alpha=group["weight_decay"])
         state = self.state[parameter]
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(parameter)
-        velocity = state["momentum_buffer"].mul_(momentum).add_(gradient)
-        direction = gradient.add(velocity, alpha=momentum)  # Nesterov: one step further along the velocity
-        if matrices:
-            matrix = direction.flatten(1)
-            rows, columns = matrix.shape
-            direction = orthogonalised(matrix).reshape(parameter.shape) * math.sqrt(max(1, rows / columns))
-        parameter.add_(direction, alpha=-rate)
+        velocity = state["momentum_buffer"].mul_(group["momentum"]).add_(gradient)
+        return gradient.add(velocity, alpha=group["momentum"])  # Nesterov: one step further along the velocity
+
+
+def _all_orthogonalised(directions: list[Tensor]) -> list[Tensor]:
+    """Each seen as a matrix, orthogonalised and scaled, in its own shape again.
+
+    Matrices of one shape go together: many small products cost more than a few large ones, on a GPU by far.
+    """
+    alike: dict[torch.Size, list[int]] = {}
+    for place, direction in enumerate(directions):
+        alike.setdefault(direction.flatten(1).shape, []).append(place)
+    done = list(directions)
+    for (rows, columns), places in alike.items():
+        stacked = torch.stack([directions[place].flatten(1) for place in places])
+        for place, matrix in zip(places, orthogonalised(stacked), strict=True):
+            done[place] = matrix.reshape(directions[place].shape) * math.sqrt(max(1, rows / columns))
+    return done
 
 
 def muon(
