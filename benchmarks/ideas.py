@@ -5,6 +5,7 @@ recipe of its own.
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from eva.data import BatchLoader, Splits
+from eva.device import mixed_precision
 from eva.measure import count_parameters
 from eva.model import Net, Residual
 from eva.recipes import Recipe
@@ -91,11 +93,15 @@ class Taught(BatchLoader):
     def __init__(self, *args: Any, teacher: nn.Module, share: float = 0.5, **options: Any) -> None:
         super().__init__(*args, **options)
         self.teacher, self.share = teacher.eval(), share
+        self.amp = mixed_precision(self.device, on_cpu=True)  # nothing is learned here: the fastest will do
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         for images, labels in super().__iter__():
-            with torch.no_grad():
-                said = self.teacher(images).softmax(1)
+            with (
+                torch.no_grad(),
+                nullcontext() if self.amp is None else torch.autocast(self.device.type, self.amp.dtype),
+            ):
+                said = self.teacher(images).float().softmax(1)
             yield images, F.one_hot(labels, said.shape[1]).to(said.dtype).lerp(said, self.share)
 
 

@@ -99,9 +99,8 @@ class Steps:
 
     def training(self, batch: Batch | None = None) -> None:
         images, labels = batch or (self.images, self.labels)
-        self.model.train()
         with self.context():
-            loss = F.cross_entropy(self.forward(images), labels)
+            loss = F.cross_entropy(self.forward(images).float(), labels)
         self.optimizer.zero_grad()
         if self.amp is None:
             loss.backward()
@@ -112,7 +111,6 @@ class Steps:
             self.amp.scaler.update()
 
     def inference(self) -> None:
-        self.model.eval()
         with torch.inference_mode(), self.context():
             self.forward(self.images)
 
@@ -126,13 +124,14 @@ def speed(model: nn.Module, batch: int, machine: Machine, device: torch.device, 
     try:
         steps = Steps(model, device, batch)
         if compiled:
-            steps.forward = torch.compile(steps.model)
+            steps.forward = torch.compile(steps.model, dynamic=False)
         for kind, work, passes in (("inference", steps.inference, 1), ("training", steps.training, 3)):
+            steps.model.train(kind == "training")
             took = seconds_of(work, seconds)
             steps.optimizer.zero_grad()  # gradients count as part of a step
             line[kind] = {
                 "images_per_second": batch / took,
-                "peak_memory": peak_memory(work),
+                "peak_memory": peak_memory(work, device),
                 "roofline": passes * shortest(costs, machine) / took,
             }
     except torch.OutOfMemoryError:

@@ -1,5 +1,6 @@
 """Climb the ladder: train every step alike, by seed, and record what came of it. Goes on where it was stopped."""
 
+import contextlib
 import json
 import logging
 import statistics
@@ -12,7 +13,7 @@ import torch.nn.functional as F
 
 from eva import ledger
 from eva.data import Splits, loaders
-from eva.device import hardware, seeded
+from eva.device import hardware, memory_format, mixed_precision, seeded
 from eva.files import replacing
 from eva.measure import count_macs, count_parameters, peak_memory
 from eva.model import LADDER
@@ -80,13 +81,26 @@ def climb(
 
 
 def step_memory(step: str, batch_size: int, device: torch.device) -> int:
-    """Bytes that one training step on a batch of 32x32 images takes at its peak, beyond the model's own."""
+    """Bytes that one training step on a batch of 32x32 images takes at its peak, beyond the model's own.
+
+    In the precision and memory format of `fit`; libraries' workspaces are there before.
+    """
+    layout, amp = memory_format(device), mixed_precision(device)
     with seeded(0, device):
-        model = LADDER[step]().to(device)
-    images = torch.zeros(batch_size, 3, 32, 32, device=device)
+        model = LADDER[step]().to(device, memory_format=layout)  # type: ignore[call-overload]
+    images = torch.zeros(batch_size, 3, 32, 32, device=device).to(memory_format=layout)
     labels = torch.zeros(batch_size, dtype=torch.int64, device=device)
+
+    def work() -> None:
+        model.zero_grad()
+        with contextlib.nullcontext() if amp is None else torch.autocast(device.type, amp.dtype):
+            loss = F.cross_entropy(model(images).float(), labels)
+        loss.backward()
+
     with seeded(0, device):  # dropout draws
-        return peak_memory(lambda: F.cross_entropy(model(images), labels).backward())
+        work()
+        model.zero_grad()
+        return peak_memory(work, device)
 
 
 def _every(splits: Splits, images: int) -> Any:

@@ -46,13 +46,16 @@ def bfloat16_units() -> bool:
 class Compiled(nn.Module):
     """`model`, through `torch.compile`; or as it is, after one warning, where it cannot be compiled.
 
-    The weights stay those of `model`. Compiling happens at the first batch and takes half a minute or so.
+    The weights stay those of `model`. Compiling happens at the first batch of each size, an epoch's last one too, and
+    takes half a minute or so.
     """
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
-        self._fast: list = [torch.compile(model)]  # in a list, or its weights would be listed a second time
+        # In a list, or its weights would be listed a second time. Not dynamic: once there are two sizes of batch, torch
+        # would go on with kernels that suit any size, slower for all.
+        self._fast: list = [torch.compile(model, dynamic=False)]
 
     def forward(self, images: Tensor) -> Tensor:
         if self._fast:
@@ -81,7 +84,8 @@ def memory_format(device: torch.device) -> torch.memory_format:
 @contextlib.contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
     """Seed torch for a while, then put its random state back."""
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+    every_gpu = range(torch.cuda.device_count()) if torch.cuda.is_initialized() or device.type == "cuda" else []
+    with torch.random.fork_rng(every_gpu):  # manual_seed seeds them all
         torch.manual_seed(seed)
         yield
 

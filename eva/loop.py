@@ -9,6 +9,7 @@ import contextlib
 import math
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -75,13 +76,13 @@ def train(
         for images, labels in progress:
             check_batch(images, labels)
             known = labels if labels.device.type == "cpu" else None  # what can be looked at without waiting for a GPU
-            images, labels = images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+            images, labels = _moved(images, device), _moved(labels, device)
             rates.append(optimizer.param_groups[0]["lr"])
             with _memory_explained(images):
                 with contextlib.nullcontext() if amp is None else torch.autocast(device.type, amp.dtype):
                     logits = model(images)
                     check_labels(known, logits.shape[1], loader)
-                    loss = loss_fn(logits, labels)
+                    loss = loss_fn(logits.float(), labels)  # autocast leaves a loss in 16 bits
                 optimizer.zero_grad()
                 _step(loss, optimizer, amp)
             if after_step is not None:
@@ -122,7 +123,7 @@ def test(model: nn.Module, device: torch.device | str, loader: Batches, *, quiet
         for images, labels in loader:
             check_batch(images, labels)
             known = labels if labels.device.type == "cpu" else None
-            images, labels = images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+            images, labels = _moved(images, device), _moved(labels, device)
             logits = model(images)
             check_labels(known, logits.shape[1], loader)
             loss += F.cross_entropy(logits, labels, reduction="sum")
@@ -138,11 +139,17 @@ def test(model: nn.Module, device: torch.device | str, loader: Batches, *, quiet
     return result
 
 
+def _moved(batch: Tensor, device: torch.device) -> Tensor:
+    """`batch` on `device`. Only CUDA may fetch it while the CPU goes on: MPS would read memory that is free again."""
+    return batch.to(device, non_blocking=device.type == "cuda")
+
+
 @contextlib.contextmanager
 def _memory_explained(images: Tensor) -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError as error:
+        traceback.clear_frames(error.__traceback__)  # a notebook keeps the error, and with it what the layers made
         count, size = len(images), "x".join(map(str, images.shape[2:]))
         smaller = f"try a batch of {count // 2}" if count > 1 else "try a smaller network"
         raise TrainingError(f"the GPU ran out of memory at a batch of {count} images of {size}: {smaller}") from error

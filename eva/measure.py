@@ -51,19 +51,22 @@ def latency(model: nn.Module, images: Tensor, seconds: float = 1.0) -> float:
         return timer.blocked_autorange(min_run_time=seconds).median
 
 
-def peak_memory(work: Callable[[], object]) -> int:
-    """The most bytes that tensors held at one time during `work()`, beyond those that were there before it.
+def peak_memory(work: Callable[[], object], device: torch.device | str) -> int:
+    """The most bytes that tensors on `device` held at one time during `work()`, beyond those there before it.
 
-    Of the GPU where there is one, else of the CPU, where torch's profiler reports each allocation: give it one training
-    step and not an epoch. What libraries take without torch's allocator is not in it.
+    On a CPU torch's profiler reports each allocation: give it one training step and not an epoch. What libraries take
+    without torch's allocator is not in it. Raises ValueError for a device that is neither a CUDA GPU nor a CPU.
     """
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
+    device = torch.device(device)
+    if device.type not in ("cuda", "cpu"):
+        raise ValueError(f"memory can be counted on cuda and cpu, not on {device}: run the work on the CPU")
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
         work()
-        torch.cuda.synchronize()
-        return torch.cuda.max_memory_allocated() - before
+        torch.cuda.synchronize(device)
+        return torch.cuda.max_memory_allocated(device) - before
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or the profiler tells when it starts, and that there is no GPU
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiler:
         work()

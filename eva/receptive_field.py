@@ -166,7 +166,7 @@ def effective_receptive_field(model: nn.Module, images: Tensor, layer: nn.Module
         raise ReceptiveFieldError(f"{type(layer or model).__name__} gives no map of more than one pixel: name a layer")
     rows, columns = maps[-1].shape[2:]
     (gradient,) = torch.autograd.grad(maps[-1][:, :, rows // 2, columns // 2].sum(), leaf)
-    heat = gradient.abs().mean(0).sum(0).double().cpu()
+    heat = gradient.abs().mean(0).sum(0).cpu().double()
     if not heat.sum() > 0:
         raise ReceptiveFieldError("no gradient comes back to the images: name a layer before the last activation")
     return _measured(heat / heat.sum())

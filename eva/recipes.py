@@ -68,9 +68,13 @@ class Recipe:
         others = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
         groups = [{"params": weights, "weight_decay": self.weight_decay}, {"params": others, "weight_decay": 0.0}]
         on_gpu = weights[0].is_cuda  # where the fused kernel also spares a wait for the gradient scaler, each step
-        return SGD(
+        optimizer = SGD(
             groups, lr=self.learning_rate, momentum=self.momentum, nesterov=self.momentum > 0, fused=on_gpu or None
         )
+        if on_gpu:  # or the first velocities are whatever the memory held, where the scaler skips the first step
+            for parameter in (*weights, *others):
+                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        return optimizer
 
     @property
     def loss(self) -> Callable[[Tensor, Tensor], Tensor]:

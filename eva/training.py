@@ -12,13 +12,14 @@ import math
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from eva import augment, checkpoint
 from eva.data import BatchLoader, Splits
@@ -113,14 +114,12 @@ class _Run:
         self.optimizer = recipe.optimizer(model)
         self.scheduler = LambdaLR(self.optimizer, lambda step: recipe.rate(step, steps))
         self.amp = mixed_precision(device, on_cpu=recipe.cpu_bfloat16)
-        self.averaged: AveragedModel | None = None
-        if recipe.ema is not None:
-            self.averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True)
+        self.averaged = None if recipe.ema is None else copy.deepcopy(model)
 
     @property
     def best_model(self) -> nn.Module:
         """The model to use: the average of its weights over the last steps, where there is one."""
-        return self.model if self.averaged is None else self.averaged.module
+        return self.model if self.averaged is None else self.averaged
 
     def epoch(self, epoch: int, validation_loader: Batches, seed: int) -> dict[str, Any]:
         """Train and validate once. Returns the epoch's row; after a NaN, puts the model back."""
@@ -153,8 +152,10 @@ class _Run:
 
     def _after_step(self) -> None:
         self.scheduler.step()
-        if self.averaged is not None:
-            self.averaged.update_parameters(self.model)
+        if self.averaged is not None and self.recipe.ema is not None:
+            # By hand: torch's AveragedModel waits for the GPU at each step. After the first one there is no past yet.
+            past = 0.0 if self.scheduler.last_epoch == 1 else self.recipe.ema
+            get_ema_multi_avg_fn(past)(_floats(self.averaged), _floats(self.model), None)
 
     def state(self) -> dict[str, Any]:
         return {
@@ -167,7 +168,11 @@ class _Run:
 
     def load_state(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
+        fused = [group.get("fused") for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(state["optimizer"])
+        for group, here in zip(self.optimizer.param_groups, fused, strict=True):
+            if "fused" in group:  # which belongs to the device and not to the run
+                group["fused"] = here
         self.scheduler.load_state_dict(state["scheduler"])
         if self.averaged is not None:
             self.averaged.load_state_dict(state["averaged"])
@@ -210,6 +215,11 @@ class _Run:
     def _settings(self, splits: Splits, seed: int) -> dict[str, Any]:
         data = {"data": splits.name, "classes": splits.classes, "training images": len(splits.train)}
         return {**data, "loader": type(self.train_loader).__name__, **asdict(self.recipe), "seed": seed}
+
+
+def _floats(model: nn.Module) -> list[torch.Tensor]:
+    """Weights, and batch norm's running statistics; not its counters."""
+    return [tensor for tensor in chain(model.parameters(), model.buffers()) if tensor.is_floating_point()]
 
 
 def _write_metrics(out: Path, rows: list[dict[str, Any]]) -> None:

@@ -121,6 +121,11 @@ def test_latency_is_about_what_the_model_takes():
     assert model.training
 
 
+def test_memory_is_counted_on_cuda_and_cpu_only():
+    with pytest.raises(ValueError, match="on cuda and cpu, not on meta"):
+        peak_memory(lambda: None, "meta")
+
+
 def test_peak_memory_is_of_what_lives_at_one_time():
     kept = torch.zeros(1000)
 
@@ -131,4 +136,4 @@ def test_peak_memory_is_of_what_lives_at_one_time():
         third = second * kept[0]  # the first is gone by now: two at a time, never three
         return third.sum()
 
-    assert 400_000 <= peak_memory(work) < 410_000
+    assert 400_000 <= peak_memory(work, "cpu") < 410_000

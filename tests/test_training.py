@@ -412,6 +412,35 @@ def test_the_recipe_and_the_caller_say_how_training_batches_are_made(splits, tmp
         fit(Net(TINY.width, classes=3), splits, recipe, device="cpu", out=tmp_path, resume=True)
 
 
+def test_the_loss_is_computed_in_float32_though_the_network_is_not():
+    seen = set()
+
+    def loss_fn(logits, labels):
+        seen.add(logits.dtype)
+        return F.cross_entropy(logits, labels)
+
+    model = linear()
+    amp = Precision(torch.bfloat16, torch.amp.GradScaler("cpu", enabled=False))
+    train(model, CPU, batches(2), sgd(model), 1, loss_fn=loss_fn, amp=amp, quiet=True)
+    assert seen == {torch.float32}
+
+
+def test_a_fused_kernel_belongs_to_the_device_and_not_to_the_run(splits, tmp_path, monkeypatch):
+    """A run from a machine where SGD was fused, as on a GPU, goes on where it is not."""
+    made, real = [], Recipe.optimizer
+    monkeypatch.setattr(Recipe, "optimizer", lambda self, model: made.append(real(self, model)) or made[-1])
+    fit(Net(TINY.width, classes=3), splits, TINY, device=CPU, out=tmp_path)
+    saved = checkpoint.load(tmp_path / "model.pt")
+    for group in saved.training["state"]["optimizer"]["param_groups"]:
+        group["fused"] = True
+    checkpoint.save(saved, tmp_path / "model.pt")
+    fit(Net(TINY.width, classes=3), splits, TINY, device=CPU, out=tmp_path, resume=True)
+    before, after = made
+    assert [group["fused"] for group in after.param_groups] == [None, None]
+    for one, other in zip(before.state.values(), after.state.values(), strict=True):
+        assert torch.equal(one["momentum_buffer"], other["momentum_buffer"])
+
+
 def test_resume_refuses_another_run(splits, tmp_path):
     model = Net(TINY.width, classes=3)
     fit(model, splits, TINY, device=CPU, out=tmp_path)
