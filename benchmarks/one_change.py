@@ -5,7 +5,7 @@
 
 Judged on the validation split; the test split is not touched. A call goes on where the last one stopped: finished runs
 are lines of FOLDER/one_change.jsonl, and the first seed of every change comes before the second. Writes
-results/one_change.json and .md: what did not help has its row too.
+results/one_change.json (of a GPU: one_change_gpu.json) and the .md beside it: what did not help has its row too.
 """
 
 import json
@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from itertools import product
+from pathlib import Path
 from statistics import mean
 from typing import Any
 
@@ -30,7 +31,7 @@ from eva.recipes import RECIPES, Recipe, default_recipe
 from eva.table import Table
 from eva.training import TrainingError, fit
 
-REPORT = RESULTS / "one_change.json"
+REPORT, GPU_REPORT = RESULTS / "one_change.json", RESULTS / "one_change_gpu.json"
 AS_IS = "the recipe"
 
 
@@ -163,12 +164,14 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--only", nargs="+", metavar="CHANGE", help=f"some of them; {AS_IS!r} comes along")
     asked = parser.parse_args(argv)
     if asked.table:
-        report = json.loads(REPORT.read_text())
-        write_report(REPORT, report, page(report))
+        for path in filter(Path.exists, (REPORT, GPU_REPORT)):
+            report = json.loads(path.read_text())
+            write_report(path, report, page(report))
         return
     device, splits = device_here(), load()
     name = "smoke" if asked.smoke else default_recipe(device)
-    recipe, path, folder = RECIPES[name], REPORT, asked.folder
+    path, folder = GPU_REPORT if device.type == "cuda" else REPORT, asked.folder
+    recipe = RECIPES[name]
     if asked.smoke:
         splits, folder = few(splits), folder / "smoke"
         path = folder / "one_change.report.json"

@@ -344,7 +344,7 @@ def test_the_tutorials_loader_serves_the_training_split(splits):
 @pytest.mark.parametrize(
     ("path", "page"),
     [(accuracy_per_parameter.REPORT, accuracy_per_parameter.page), (throughput.REPORT, throughput_page),
-     (one_change.REPORT, one_change.page),
+     (one_change.REPORT, one_change.page), (one_change.GPU_REPORT, one_change.page),
      (throughput.GPU_REPORT, throughput_page), (time_to_accuracy.GPU_REPORT, time_to_accuracy.table)],
     ids=lambda value: getattr(value, "name", ""))  # fmt: skip
 def test_pages_are_of_what_was_measured(path, page):
