@@ -30,12 +30,14 @@ def as_it_is(recipe: Recipe, splits: Splits) -> Net:
 
 
 def whitened_stem(recipe: Recipe, splits: Splits) -> Net:
-    """The first convolution is set, and never trained: its maps are patches' principal components, of equal size, half
+    """The first convolution is set, and never trained: its maps are patches' principal components, of equal variance, half
     of them with the sign turned (Page 2019, How to Train Your ResNet 8; airbench, Jordan 2024)."""
     model = as_it_is(recipe, splits)
     weight = model.stem[0].weight
     mean, std = splits.normalisation
-    images = (splits.train.images[:5000].float() / 255 - mean.view(1, 3, 1, 1)) / std.view(1, 3, 1, 1)
+    rng = torch.Generator().manual_seed(0)  # an image folder is sorted by class: not the first ones
+    chosen = torch.randperm(len(splits.train), generator=rng)[:5000]
+    images = (splits.train.images[chosen].float() / 255 - mean.view(1, 3, 1, 1)) / std.view(1, 3, 1, 1)
     patches = F.unfold(images, kernel_size=weight.shape[-1]).transpose(0, 1).flatten(1)
     variances, directions = torch.linalg.eigh(patches.cov())  # the smallest first
     count = len(weight) // 2
