@@ -80,9 +80,9 @@ def resnet18(splits: Splits, seed: int, device: torch.device, epochs: int) -> Ru
 
 def missing_airbench() -> str | None:
     """Why airbench cannot be run here, or None."""
-    if importlib.util.find_spec("airbench") is None:
-        return "airbench is not installed"
-    return None if torch.cuda.is_available() else "airbench needs a GPU"
+    if not torch.cuda.is_available():
+        return "airbench needs a GPU"
+    return "airbench is not installed" if importlib.util.find_spec("airbench") is None else None
 
 
 def airbench(splits: Splits, seed: int, device: torch.device, recipe: str) -> Run:

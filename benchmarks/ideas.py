@@ -30,8 +30,8 @@ def as_it_is(recipe: Recipe, splits: Splits) -> Net:
 
 
 def whitened_stem(recipe: Recipe, splits: Splits) -> Net:
-    """The first convolution is set, and never trained: its maps are patches' principal components, of equal variance, half
-    of them with the sign turned (Page 2019, How to Train Your ResNet 8; airbench, Jordan 2024)."""
+    """The first convolution is set, and never trained: its maps are patches' first principal components, of equal
+    variance, and the same with the sign turned (Page 2019, How to Train Your ResNet 8; airbench, Jordan 2024)."""
     model = as_it_is(recipe, splits)
     weight = model.stem[0].weight
     mean, std = splits.normalisation
@@ -75,6 +75,23 @@ def late_pooling(recipe: Recipe, splits: Splits) -> Net:
 # Batches
 
 
+class AlternatingFlip(BatchLoader):
+    """Every other epoch shows the mirror image of what the one before showed; chance decides the first (Jordan 2024).
+
+    So that in two epochs an image is seen both ways, where independent coin tosses show half of them one way only.
+    """
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        images = self.images
+        toss = torch.rand(len(images), generator=torch.Generator().manual_seed(self.seed)) < 0.5
+        mirrored = (toss ^ (self.epoch % 2 == 1)).to(self.device)
+        self.images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
+        try:
+            yield from super().__iter__()
+        finally:
+            self.images = images
+
+
 class Mixed(BatchLoader):
     """Images and labels mixed by `mix`, eva.augment's mixup or cutmix, in the first `until` epochs."""
 
@@ -89,8 +106,8 @@ class Mixed(BatchLoader):
             yield self.mix(images, labels, rng, self.classes) if mixing else (images, labels)
 
 
-class Taught(BatchLoader):
-    """Labels of which `share` is what `teacher` says of the same augmented image (Hinton et al. 2015)."""
+class Distilled(BatchLoader):
+    """Labels of which `share` is what `teacher` says of the same augmented image: distillation (Hinton et al. 2015)."""
 
     def __init__(self, *args: Any, teacher: nn.Module, share: float = 0.5, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -112,7 +129,8 @@ class Taught(BatchLoader):
 
 @dataclass(frozen=True)
 class WithAdamW(Recipe):
-    """AdamW (Loshchilov and Hutter 2019) at the recipe's learning rate and schedule; its decay is its own, 0.05."""
+    """AdamW (Loshchilov and Hutter 2019) at the recipe's learning rate and schedule, for all parameters; there is no
+    `matrix_rate`, and the decay is AdamW's own kind, 0.05."""
 
     def optimizer(self, model: nn.Module) -> Optimizer:
         return AdamW(model.parameters(), lr=self.learning_rate, weight_decay=0.05)

@@ -41,7 +41,7 @@ class Change:
 
     recipe: Recipe
     network: Callable[[Recipe, Splits], nn.Module] = ideas.as_it_is
-    loader: Callable[..., BatchLoader] = BatchLoader
+    make_loader: Callable[..., BatchLoader] = BatchLoader
 
 
 def changes(recipe: Recipe, splits: Splits, teacher: Callable[[], nn.Module]) -> dict[str, Change]:
@@ -57,18 +57,15 @@ def changes(recipe: Recipe, splits: Splits, teacher: Callable[[], nn.Module]) ->
         return {"augmentations": rest if name in recipe.augmentations else (*rest, name)}
 
     straight, averaged, cut = recipe.decay == "linear", recipe.ema is not None, "cutout" in recipe.augmentations
-    turns = recipe.alternating_flip
     values: dict[str, dict[str, Any]] = {
         AS_IS: {},
         "SGD alone" if recipe.matrix_rate else "Muon inside": {"matrix_rate": None if recipe.matrix_rate else 0.05},
-        "half the learning rate": {"learning_rate": recipe.learning_rate / 2},
-        "half a cosine" if straight else "a straight fall": {"decay": "cosine" if straight else "linear"},
+        "half of SGD's learning rate": {"learning_rate": recipe.learning_rate / 2},
+        "cosine decay" if straight else "linear decay": {"decay": "cosine" if straight else "linear"},
         "batches twice as large": {"batch_size": 2 * recipe.batch_size},
         "no label smoothing": {"label_smoothing": 0.0},
         "label smoothing 0.2": {"label_smoothing": 0.2},
-        "no averaged weights" if averaged else "averaged weights (0.99)": {"ema": None if averaged else 0.99},
-        "flips by chance" if turns else "alternating flips": {
-            "alternating_flip": not turns, **without_or_with("flip")},
+        "no EMA of the weights" if averaged else "EMA of the weights (0.99)": {"ema": None if averaged else 0.99},
         "no translation": without_or_with("translate"),
         "no cutout" if cut else "cutout": without_or_with("cutout"),
         "TrivialAugment": without_or_with("trivial"),
@@ -81,14 +78,15 @@ def changes(recipe: Recipe, splits: Splits, teacher: Callable[[], nn.Module]) ->
         **{name: Change(replace(recipe, **value)) for name, value in values.items()},
         "AdamW at 0.003": Change(ideas.WithAdamW(**adamw, learning_rate=0.003)),
         "AdamW at 0.01": Change(ideas.WithAdamW(**adamw, learning_rate=0.01)),
-        "mixup": Change(recipe, loader=mixed(mixup, epochs)),
-        "cutmix": Change(recipe, loader=mixed(cutmix, epochs)),
-        "cutmix, not in the last third": Change(recipe, loader=mixed(cutmix, 2 * epochs // 3)),
+        "alternating flips": Change(replace(recipe, **without_or_with("flip")), make_loader=ideas.AlternatingFlip),
+        "mixup": Change(recipe, make_loader=mixed(mixup, epochs)),
+        "cutmix": Change(recipe, make_loader=mixed(cutmix, epochs)),
+        "cutmix, not in the last third": Change(recipe, make_loader=mixed(cutmix, 2 * epochs // 3)),
         "whitened stem": Change(recipe, ideas.whitened_stem),
         "deeper and narrower": Change(recipe, partial(ideas.with_residuals, count=4)),
         "shallower and wider": Change(recipe, partial(ideas.with_residuals, count=0)),
         "second pooling after the middle": Change(recipe, ideas.late_pooling),
-        "taught by Net of twice the width": Change(recipe, loader=lambda *args, **options: ideas.Taught(
+        "distillation from Net of twice the width": Change(recipe, make_loader=lambda *args, **options: ideas.Distilled(
             *args, teacher=teacher(), **options)),
     }  # fmt: skip
 
@@ -112,7 +110,7 @@ def run(change: Change, splits: Splits, seed: int, device: torch.device) -> Line
     model = change.network(change.recipe, splits)
     costs = {"parameters": count_parameters(model), "macs": count_macs(model)}
     try:
-        rows = fit(model, splits, change.recipe, device=device, seed=seed, loader=change.loader).rows
+        rows = fit(model, splits, change.recipe, device=device, seed=seed, make_loader=change.make_loader).rows
     except TrainingError as error:
         return {**costs, "failed": str(error)}
     seconds = sum(row["seconds"] for row in rows)
@@ -142,7 +140,8 @@ def page(report: Line) -> str:
         f"recipe {report['recipe_name']!r}: {report['recipe']['epochs']} epochs of "
         f"Net(width={report['recipe']['width']}). Judged on validation, where one accuracy of 5,000 images carries "
         "half a point of sampling error. Differences are paired by seed; one seed has no interval. Seconds: other work "
-        "may have gone on. Made by `benchmarks/one_change.py`; what each change is: there, and in `ideas.py` beside it."
+        "may have gone on; a teacher's own training is not in them. Made by `benchmarks/one_change.py`; what each "
+        "change is: there, and in `ideas.py` beside it."
     )
     return f"# One change at a time\n\n{Table(titles, rows, note)}\n"
 

@@ -91,7 +91,9 @@ class Steps:
         self.amp, self.device = precision(device), device
         self.images = torch.randn(batch, 3, 32, 32, device=device).to(memory_format=memory_format(device))
         self.labels = torch.randint(classes, (batch,), device=device)
-        self.optimizer = replace(recipe_for(device), learning_rate=1e-4).optimizer(self.model)
+        recipe = recipe_for(device)  # at rates that keep the weights where they are
+        recipe = replace(recipe, learning_rate=1e-4, matrix_rate=recipe.matrix_rate and 1e-4)
+        self.optimizer = recipe.optimizer(self.model)
         self.forward: Callable[[Tensor], Tensor] = self.model
 
     def context(self) -> Any:

@@ -4,14 +4,16 @@
     python -m benchmarks.time_to_accuracy --minutes 9       # on a GPU; call it until it says that all is done
     python -m benchmarks.time_to_accuracy --smoke           # seconds
 
-All train on the same images of `eva.data.load()` and are measured on the validation split after each epoch; measuring,
-loading and starting (on a GPU, one short training before each run) are not counted, what a style compiles is, anew for
-each seed. On a CPU: our recipe `cpu` beside the course's own
-style, which is what a first PyTorch tutorial does: SGD 0.01 with momentum 0.9 and no schedule, batches of 128,
-RandomCrop and RandomHorizontalFlip from torchvision in a DataLoader with two workers. It runs with the first seed only,
-until it is seen at 80 %, or for `--give-up` minutes. On a GPU: our recipes `gpu` and `best` beside that style, a
-ResNet-18 by the usual recipe and the package airbench's train94 and train96 (benchmarks/anchors.py), all seeds. The
-test split is measured once a run, at its end, without and with test-time augmentation (benchmarks/tta.py).
+All train on the same images of `eva.data.load()` and are measured on the validation split after each epoch. Measuring,
+loading and starting are not counted (on a GPU ours and airbench's runs each begin after a short one that is thrown
+away); compiling is, for each seed anew.
+
+On a CPU: our recipe `cpu` beside the course's own style, which is what a first PyTorch tutorial does: SGD 0.01 with
+momentum 0.9 and no schedule, batches of 128, RandomCrop and RandomHorizontalFlip from torchvision in a DataLoader with
+two workers. It runs with the first seed only, until it is seen at 80 %, or for `--give-up` minutes. On a GPU: our
+recipes `gpu` and `best` beside that style, a ResNet-18 by the usual recipe and the package airbench's train94 and
+train96 (benchmarks/anchors.py), all seeds. The test split is measured once a run, at its end, without and with
+test-time augmentation (benchmarks/tta.py).
 
 Writes results/time_to_accuracy.json (of a GPU: time_to_accuracy_gpu.json) and, from it, the .md beside it and the table
 in README.md; with --table only the latter two, from the former as it is. A call goes on where the last one stopped:

@@ -23,6 +23,8 @@ from eva.training import fit, test
 
 log = logging.getLogger(__name__)
 
+CPU = torch.device("cpu")
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -75,7 +77,7 @@ def climb(
             accuracies=[run["validation_accuracy"] for run in done],
             test_accuracies=[run["test_accuracy"] for run in done],
             seconds=statistics.median(run["seconds"] for run in done),
-            peak_memory=step_memory(step, plan.recipe.batch_size, device),
+            peak_memory=step_memory(step, plan.recipe.batch_size, device if device.type == "cuda" else CPU),
         )
     return ledger.latest(ledger.read(path), budget, splits.name)
 
@@ -83,7 +85,8 @@ def climb(
 def step_memory(step: str, batch_size: int, device: torch.device) -> int:
     """Bytes that one training step on a batch of 32x32 images takes at its peak, beyond the model's own.
 
-    In the precision and memory format of `fit`; libraries' workspaces are there before.
+    On a CUDA device or a CPU, where bytes can be counted; in the precision and memory format of `fit`, and with
+    libraries' workspaces there before.
     """
     layout, amp = memory_format(device), mixed_precision(device)
     with seeded(0, device):
@@ -92,7 +95,6 @@ def step_memory(step: str, batch_size: int, device: torch.device) -> int:
     labels = torch.zeros(batch_size, dtype=torch.int64, device=device)
 
     def work() -> None:
-        model.zero_grad()
         with contextlib.nullcontext() if amp is None else torch.autocast(device.type, amp.dtype):
             loss = F.cross_entropy(model(images).float(), labels)
         loss.backward()

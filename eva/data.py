@@ -109,9 +109,7 @@ class BatchLoader:
 
     The split is kept on `device` and every step happens there, batch by batch. Passes are counted in `epoch`, and the
     order and augmentation of a pass depend on (`seed`, `epoch`) alone: set `epoch` to repeat one. `size`, when set,
-    shrinks or enlarges the images to that many pixels (progressive resizing: Howard 2018). With `alternating_flip`,
-    each pass mirrors the images that the one before it did not; chance decides the first one's (Jordan 2024). In two
-    passes an image is then seen both ways, where coin tosses (eva.augment.flip) show half of them one way only.
+    shrinks or enlarges the images to that many pixels (progressive resizing: Howard 2018).
     Any other iterable of such pairs, a `torch.utils.data.DataLoader` for one, can stand in its place.
     """
 
@@ -124,7 +122,6 @@ class BatchLoader:
         device: torch.device | str = "cpu",
         shuffle: bool = False,
         augmentations: Sequence[Augmentation] = (),
-        alternating_flip: bool = False,
         seed: int = 0,
     ) -> None:
         if batch_size < 1:
@@ -137,8 +134,6 @@ class BatchLoader:
         self.label_range = (int(split.labels.min()), int(split.labels.max()))
         self.mean, self.std = (255 * value.to(self.device).view(1, 3, 1, 1) for value in normalisation)
         self.batch_size, self.shuffle, self.augmentations, self.seed = batch_size, shuffle, tuple(augmentations), seed
-        tossed = torch.rand(len(split), generator=torch.Generator().manual_seed(seed)) < 0.5
-        self.mirrored_first = tossed.to(self.device) if alternating_flip else None
         self.epoch = 0
         self.size: int | None = None
 
@@ -147,15 +142,12 @@ class BatchLoader:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         rng = torch.Generator(self.device).manual_seed(1_000_003 * self.seed + self.epoch)
-        mirrored = None if self.mirrored_first is None else self.mirrored_first ^ (self.epoch % 2 == 1)
         self.epoch += 1
         count = len(self.labels)
         order = torch.randperm(count, generator=rng, device=self.device) if self.shuffle else None
         for start in range(0, count, self.batch_size):
             chosen = slice(start, start + self.batch_size) if order is None else order[start : start + self.batch_size]
             images, labels = self.images[chosen], self.labels[chosen]
-            if mirrored is not None:
-                images = torch.where(mirrored[chosen, None, None, None], images.flip(3), images)
             for augmentation in self.augmentations:
                 images = augmentation(images, rng)
             yield self._prepared(images), labels

@@ -78,7 +78,7 @@ class Muon(Optimizer):
         return loss
 
     def _direction(self, parameter: Tensor, group: dict[str, Any]) -> Tensor:
-        """Where momentum would go; weight decay is done, or part of it."""
+        """Where momentum would go. A matrix has shrunk by its decay then; other weights' decay is in the direction."""
         gradient = parameter.grad
         assert gradient is not None
         if group["matrices"]:
@@ -97,12 +97,13 @@ def _all_orthogonalised(directions: list[Tensor]) -> list[Tensor]:
 
     Matrices of one shape go together: many small products cost more than a few large ones, on a GPU by far.
     """
+    matrices = [direction.flatten(1) for direction in directions]
     alike: dict[torch.Size, list[int]] = {}
-    for place, direction in enumerate(directions):
-        alike.setdefault(direction.flatten(1).shape, []).append(place)
+    for place, matrix in enumerate(matrices):
+        alike.setdefault(matrix.shape, []).append(place)
     done = list(directions)
     for (rows, columns), places in alike.items():
-        stacked = torch.stack([directions[place].flatten(1) for place in places])
+        stacked = torch.stack([matrices[place] for place in places])
         for place, matrix in zip(places, orthogonalised(stacked), strict=True):
             done[place] = matrix.reshape(directions[place].shape) * math.sqrt(max(1, rows / columns))
     return done
@@ -128,9 +129,9 @@ def muon(
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     others = [parameter for parameter in parameters if id(parameter) not in inside]
     groups: list[dict[str, Any]] = [
-        {"params": [each for each in parameters if id(each) in inside], "lr": matrix_rate, "matrices": True},
-        {"params": [each for each in others if each.ndim > 1]},
+        {"params": [each for each in others if each.ndim > 1]},  # first: its rate is the one that is reported
         {"params": [each for each in others if each.ndim <= 1], "weight_decay": 0.0},
+        {"params": [each for each in parameters if id(each) in inside], "lr": matrix_rate, "matrices": True},
     ]
     filled = [group for group in groups if group["params"]]
     return Muon(filled, lr=learning_rate, momentum=momentum, weight_decay=weight_decay)

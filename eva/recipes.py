@@ -35,7 +35,6 @@ class Recipe:
     ema: float | None = None  # a step's share of the past in a running average of the weights, e.g. 0.99
     sizes: tuple[int, ...] = (32,)  # pixels; spread over the epochs in equal parts
     augmentations: tuple[str, ...] = ("flip", "translate")  # of eva.augment.NAMED, in this order
-    alternating_flip: bool = False  # in place of "flip": both ways in any two epochs (eva.data.BatchLoader)
     cpu_bfloat16: bool = False  # mixed precision on a processor that is made for it; on a GPU it is always on
     compiled: bool = False  # by torch.compile, which pays when the run is much longer than half a minute
 
@@ -45,8 +44,11 @@ class Recipe:
         if self.decay not in ("linear", "cosine"):
             raise ValueError(f'decay must be "linear" or "cosine", got {self.decay!r}')
         augment.named(self.augmentations)
-        if self.alternating_flip and "flip" in self.augmentations:
-            raise ValueError('alternating_flip stands in place of "flip": leave "flip" out of augmentations')
+        if self.compiled and len(set(self.sizes)) > 4:
+            raise ValueError(
+                f"compiled takes 4 sizes at most, got {self.sizes}: torch keeps 8 compiled networks, and each size "
+                "needs two, since an epoch's last batch is smaller"
+            )
 
     def size(self, epoch: int) -> int:
         """Pixels of the training images in `epoch`, which counts from 0."""
@@ -92,7 +94,7 @@ class _Recipes(dict[str, Recipe]):
 
 RECIPES = _Recipes(
     {
-        # 80 % on two cores in a minute or two (results/time_to_accuracy.md has the figures, one_change.md the reasons).
+        # 80 % on two cores in about two minutes (results/time_to_accuracy.md has the figures, one_change.md why).
         "cpu": Recipe(
             epochs=5,
             width=0.5,

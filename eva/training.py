@@ -58,15 +58,15 @@ def fit(
     out: str | os.PathLike[str] | None = None,
     resume: bool = False,
     on_epoch: Callable[[list[dict[str, Any]]], Any] | None = None,
-    loader: Callable[..., BatchLoader] = BatchLoader,
+    make_loader: Callable[..., BatchLoader] = BatchLoader,
 ) -> History:
     """Train `model` by `recipe`, looking at the validation split after each epoch; the test split is not touched.
 
     With `out`, model.pt and metrics.jsonl are written there after every epoch, and `resume` goes on from them: on a CPU
     a run that was interrupted and resumed ends with the same bits as one that was not. `on_epoch` is called with all
     rows so far after each epoch. The order of images, augmentation and dropout depend on `seed` alone, and the caller's
-    random state stays as it was. `loader` makes the training batches: give a subclass of BatchLoader that mixes images,
-    say, or draws them otherwise.
+    random state stays as it was. `make_loader` is called as BatchLoader is, for the training batches: give a subclass
+    that mixes images, say, or draws them otherwise. (`resume` compares its name, and not what it was made with.)
 
     Ctrl-C ends training early and returns what there is, marked `interrupted`. Where the loss stops being finite,
     TrainingError is raised and the model goes back to what it was after the last good epoch.
@@ -77,9 +77,8 @@ def fit(
         log.warning("a batch of %d is larger than the training split: all its %d images make one step an epoch",
                     recipe.batch_size, len(splits.train))  # fmt: skip
     served: dict[str, Any] = {"normalisation": splits.normalisation, "device": device, "seed": seed}
-    train_loader = loader(splits.train, batch_size=recipe.batch_size, shuffle=True,
-                          augmentations=augment.named(recipe.augmentations), alternating_flip=recipe.alternating_flip,
-                          **served)  # fmt: skip
+    train_loader = make_loader(splits.train, batch_size=recipe.batch_size, shuffle=True,
+                          augmentations=augment.named(recipe.augmentations), **served)  # fmt: skip
     validation_loader = BatchLoader(splits.validation, batch_size=max(500, recipe.batch_size), **served)
     run = _Run(model, recipe, device, train_loader)
     history = History()

@@ -1,7 +1,6 @@
 import hashlib
 import pickle
 import warnings
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -344,31 +343,3 @@ def test_loading_warns_of_nothing(image_folder):
         warnings.simplefilter("error")
         load(image_folder)
         load(image_folder)
-
-
-def seen(splits, epochs, first=0, **options):
-    """All images of each epoch, in the split's own order."""
-    loader = BatchLoader(splits.train, splits.normalisation, batch_size=40, seed=3, **options)
-    loader.epoch = first
-    return [torch.cat([images for images, _ in loader]) for _ in range(epochs)]
-
-
-def test_alternating_flips_show_each_image_both_ways_in_any_two_passes(splits):
-    (plain,) = seen(splits, 1)
-    passes = seen(splits, 4, alternating_flip=True)
-    as_is = torch.stack([(images == plain).flatten(1).all(1) for images in passes])
-    mirrored = torch.stack([(images == plain.flip(3)).flatten(1).all(1) for images in passes])
-    assert torch.equal(mirrored, ~as_is)
-    for first, second in pairwise(as_is):
-        assert torch.equal(first, ~second)
-    assert 0.25 < as_is[0].float().mean() < 0.75
-
-
-def test_alternating_flips_depend_on_seed_and_pass_alone(splits):
-    passes = seen(splits, 3, alternating_flip=True)
-    assert torch.equal(seen(splits, 1, first=2, alternating_flip=True)[0], passes[2])  # a run that was resumed
-    shuffled = BatchLoader(
-        splits.train, splits.normalisation, batch_size=1, seed=3, shuffle=True, alternating_flip=True
-    )
-    everything = {image.numpy().tobytes() for image in passes[0]}
-    assert {images[0].numpy().tobytes() for images, _ in shuffled} == everything

@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict, replace
 from functools import partial
+from itertools import pairwise
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from torch import nn
 
 from benchmarks import ideas, one_change
 from eva.augment import cutmix, mixup
-from eva.data import BatchLoader
+from eva.data import BatchLoader, Split
 from eva.measure import count_macs, count_parameters
 from eva.model import Net, Residual
 from eva.recipes import RECIPES
@@ -30,6 +31,19 @@ def test_a_whitened_stem_gives_uncorrelated_maps_of_variance_one(splits):
     one_way, other_way = maps.transpose(0, 1).flatten(1).split(16)
     torch.testing.assert_close(one_way.cov(), torch.eye(16), atol=0.02, rtol=0)
     torch.testing.assert_close(one_way, -other_way)
+    patches = F.unfold(images, 3).transpose(0, 1).flatten(1)
+    largest = torch.linalg.eigvalsh(patches.cov())[-16:].flip(0)  # whose filters are the shortest
+    lengths = model.stem[0].weight[:16].flatten(1).norm(dim=1)
+    torch.testing.assert_close(lengths, (largest + 5e-4).rsqrt(), rtol=1e-3, atol=0)
+
+
+def test_a_whitened_stem_looks_at_every_class_of_a_folder_that_is_sorted(splits, rng):
+    """Here the first 5,000 images, a class of their own, are all grey: they alone would give filters of length 45."""
+    images = torch.full((6000, 3, 32, 32), 127, dtype=torch.uint8)
+    images[5000:] = torch.randint(0, 256, (1000, 3, 32, 32), generator=rng)
+    train = Split.numbered(images, torch.arange(6000) // 5000)
+    model = ideas.whitened_stem(SMOKE, replace(splits, train=train))
+    assert model.stem[0].weight.flatten(1).norm(dim=1).max() < 5
 
 
 def test_a_whitened_stem_is_not_trained(splits):
@@ -64,6 +78,36 @@ def served(make, splits, epochs, **options):
     return [tuple(torch.cat(part) for part in zip(*loader, strict=True)) for _ in range(epochs)]
 
 
+def ways(splits, epochs, seed=3):
+    """For each pass and image: is it as it was? The others must be mirrored."""
+    loader = BatchLoader(splits.train, splits.normalisation, batch_size=40)
+    plain = torch.cat([images for images, _ in loader])
+    loader = ideas.AlternatingFlip(splits.train, splits.normalisation, batch_size=40, seed=seed)
+    passes = [torch.cat([images for images, _ in loader]) for _ in range(epochs)]
+    as_is = torch.stack([(images == plain).flatten(1).all(1) for images in passes])
+    mirrored = torch.stack([(images == plain.flip(3)).flatten(1).all(1) for images in passes])
+    assert torch.equal(mirrored, ~as_is)
+    assert torch.equal(loader.images, splits.train.images)  # and nothing is left turned round
+    return as_is
+
+
+def test_alternating_flips_show_each_image_both_ways_in_any_two_passes(splits):
+    found = ways(splits, 4)
+    for first, second in pairwise(found):
+        assert torch.equal(first, ~second)
+    assert 0.25 < found[0].float().mean() < 0.75
+    assert not torch.equal(found[0], ways(splits, 1, seed=4)[0])
+
+
+def test_alternating_flips_go_on_where_a_run_was_resumed(splits):
+    loader = ideas.AlternatingFlip(splits.train, splits.normalisation, batch_size=96, seed=3)
+    one, two = ([images for images, _ in loader] for _ in range(2))
+    loader.epoch = 1
+    (again,) = loader
+    assert torch.equal(again[0], next(iter(two)))
+    assert not torch.equal(again[0], next(iter(one)))
+
+
 @pytest.mark.parametrize("mix", [mixup, cutmix])
 def test_batches_are_mixed_until_the_epoch_that_was_named(splits, mix):
     (plain, labels), *_ = served(BatchLoader, splits, 1)
@@ -74,10 +118,10 @@ def test_batches_are_mixed_until_the_epoch_that_was_named(splits, mix):
     assert torch.equal(second[1], labels)
 
 
-def test_half_of_a_taught_label_is_the_teachers(splits, monkeypatch):
+def test_half_of_a_distilled_label_is_the_teachers(splits, monkeypatch):
     monkeypatch.setattr("eva.device.bfloat16_units", lambda: False)  # the same in float32 on every processor
     teacher = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 3), nn.Dropout(0.5))
-    (images, labels), *_ = served(partial(ideas.Taught, teacher=teacher), splits, 1)
+    (images, labels), *_ = served(partial(ideas.Distilled, teacher=teacher), splits, 1)
     expected = (F.one_hot(labels.argmax(1), 3) + teacher(images).softmax(1)) / 2
     assert torch.equal(F.one_hot(splits.train.labels, 3), F.one_hot(labels.argmax(1), 3))
     torch.testing.assert_close(labels, expected)
@@ -88,6 +132,7 @@ def test_adamw_takes_the_recipes_rate():
     optimizer = ideas.WithAdamW(epochs=1, width=1.0, learning_rate=0.003).optimizer(nn.Linear(2, 2))
     assert type(optimizer) is torch.optim.AdamW
     assert optimizer.param_groups[0]["lr"] == 0.003
+    assert optimizer.param_groups[0]["weight_decay"] == 0.05
 
 
 @pytest.mark.parametrize("name", ["cpu", "gpu", "best", "smoke"])
@@ -99,14 +144,16 @@ def test_each_change_changes_one_thing(splits, name):
     for what, change in tried.items():
         before, after = asdict(usual.recipe), asdict(change.recipe)
         fields = {field for field in before if before[field] != after[field]}
-        parts = {"network": change.network is not usual.network, "loader": change.loader is not usual.loader,
+        parts = {"network": change.network is not usual.network,
+                 "batches": change.make_loader is not usual.make_loader,
                  "optimizer": type(change.recipe) is not type(recipe)}  # fmt: skip
         if what == "full size throughout":
             assert fields == {"sizes", "epochs"}  # as many pixels in all
         elif parts["optimizer"]:
             assert fields == {"learning_rate"}
-        elif "flips" in what:
-            assert fields == {"augmentations", "alternating_flip"}  # one flip in place of the other
+        elif what == "alternating flips":
+            assert fields == {"augmentations"}  # a flip of its own in place of the other one
+            assert parts["batches"]
         else:
             assert len(fields) + sum(parts.values()) == 1, what
     assert len(tried) >= 20
@@ -115,7 +162,7 @@ def test_each_change_changes_one_thing(splits, name):
 def test_the_first_seed_of_every_change_comes_first_and_a_call_goes_on(tmp_path, splits, monkeypatch, capsys):
     monkeypatch.setattr(one_change, "load", lambda: splits)
     monkeypatch.setattr(one_change, "device_here", lambda: CPU)
-    only = ["--only", "cutmix", "taught by Net of twice the width"]
+    only = ["--only", "cutmix", "distillation from Net of twice the width"]
     arguments = ["--smoke", "--seeds", "2", "--folder", str(tmp_path), *only]
     one_change.main(arguments)
     lines = [json.loads(text) for text in (tmp_path / "smoke" / "one_change.jsonl").read_text().splitlines()]

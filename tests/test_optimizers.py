@@ -74,7 +74,7 @@ def start(*shapes, seed=0):
 
 @pytest.mark.parametrize(("rate", "momentum", "decay"), [(0.02, 0.95, 0.1), (0.3, 0.6, 0.0), (0.1, 0.0, 0.5)])
 def test_matrices_move_as_pytorchs_muon_moves_them(rate, momentum, decay):
-    shapes = (8, 24), (40, 10), (16, 64)
+    shapes = (8, 24), (40, 10), (8, 24), (16, 64), (8, 24)  # those of one shape are done together
     ours, theirs = start(*shapes), start(*shapes)
     ours_moved = moved(Muon(ours, lr=rate, momentum=momentum, weight_decay=decay, matrices=True), ours)
     theirs_moved = moved(torch.optim.Muon(theirs, lr=rate, momentum=momentum, weight_decay=decay), theirs)
@@ -94,6 +94,17 @@ def test_a_convolution_moves_as_its_matrix_in_any_memory_format():
             optimizer.step()
         assert weight.is_contiguous(memory_format=memory_format)
         torch.testing.assert_close(weight.detach().flatten(1), matrix, rtol=1e-4, atol=1e-6)
+
+
+def test_weights_that_are_alike_as_matrices_only_keep_their_own_shapes():
+    shapes = (8, 2, 3, 3), (8, 18, 1, 1), (8, 18)
+    together = start(*shapes)
+    apart = start(*shapes)
+    moved_together = moved(Muon(together, matrices=True), together)
+    moved_apart = moved(Muon([{"params": [each]} for each in apart], matrices=True), apart)
+    for one, other, shape in zip(moved_together, moved_apart, shapes, strict=True):
+        assert one.shape == shape
+        torch.testing.assert_close(one, other)
 
 
 @pytest.mark.parametrize(("momentum", "decay"), [(0.9, 0.0), (0.9, 0.01), (0.0, 0.01)])
@@ -147,14 +158,14 @@ def test_muon_sorts_the_parameters_of_a_network():
     net = Net(0.25)
     optimizer = muon(net, learning_rate=0.1, matrix_rate=0.02, momentum=0.8, weight_decay=0.3)
     names = {parameter: name for name, parameter in net.named_parameters()}
-    matrices, weights, rest = ([names[each] for each in group["params"]] for group in optimizer.param_groups)
+    weights, rest, matrices = ([names[each] for each in group["params"]] for group in optimizer.param_groups)
     assert matrices[:3] == ["initial.0.0.weight", "initial.2.0.0.weight", "middle.0.1.weight"]  # the last one is 1x1
     assert weights[:2] == ["stem.0.weight", "middle.0.0.weight"]  # colours, and a depthwise one
     assert weights[-1] == "classifier.weight"
     assert all(name.endswith("bias") or ".1." in name or ".2." in name for name in rest)
     assert sorted(matrices + weights + rest) == sorted(names.values())
     said = [tuple(group[name] for name in ("lr", "weight_decay", "matrices")) for group in optimizer.param_groups]
-    assert said == [(0.02, 0.3, True), (0.1, 0.3, False), (0.1, 0.0, False)]
+    assert said == [(0.1, 0.3, False), (0.1, 0.0, False), (0.02, 0.3, True)]
     assert {group["momentum"] for group in optimizer.param_groups} == {0.8}
 
 
@@ -173,8 +184,8 @@ def test_it_trains_with_the_course_s_loop_and_a_schedule(splits):
         train(model, CPU, train_loader, optimizer, epoch, after_step=schedule.step, quiet=True) for epoch in (1, 2, 3)
     ]
     assert results[-1].accuracy > 0.9
-    first, second = optimizer.param_groups[:2]
-    assert first["lr"] / second["lr"] == pytest.approx(0.02 / 0.05), "each group keeps its own rate"
+    first, *_, last = optimizer.param_groups
+    assert last["lr"] / first["lr"] == pytest.approx(0.02 / 0.05), "each group keeps its own rate"
 
 
 @dataclass(frozen=True)
