@@ -526,12 +526,13 @@ def test_an_average_of_weights_is_what_is_measured_and_returned(splits, tmp_path
         fit(model, splits, recipe, device=CPU, out=tmp_path)
     finally:
         torch.optim.SGD.step = real
-    for values, found in ((path, model.classifier.weight.detach()), (means, model.stem[1].running_mean)):
+    stored = checkpoint.load(tmp_path / "model.pt").weights
+    for name, values in (("classifier.weight", path), ("stem.1.running_mean", means)):
         average = values[0]
         for value in values[1:]:
             average = 0.8 * average + 0.2 * value
-        torch.testing.assert_close(found, average)
-    torch.testing.assert_close(checkpoint.load(tmp_path / "model.pt").weights["classifier.weight"], average)
+        torch.testing.assert_close(model.state_dict()[name], average)
+        torch.testing.assert_close(stored[name], average)
 
 
 KILLED = """
