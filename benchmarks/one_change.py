@@ -189,7 +189,8 @@ def main(argv: list[str] | None = None) -> None:
     keys = [{"change": name, "recipe": asdict(change.recipe), **origin(splits, device)}
             for name, change in tried.items()]  # fmt: skip
     order = json.loads(json.dumps(keys))  # what a tuple becomes in a file
-    done = [line for key in order for line in runs.lines if {name: line["key"][name] for name in key} == key]
+    by_seed = sorted(runs.lines, key=lambda line: line["key"]["seed"])
+    done = [line for key in order for line in by_seed if {name: line["key"][name] for name in key} == key]
     if any(line["key"]["change"] == AS_IS for line in done):
         report = {**origin(splits, device), "recipe_name": name, "recipe": asdict(recipe), "runs": done,
                   "date": max(line["date"] for line in done)}  # fmt: skip
