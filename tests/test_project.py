@@ -71,6 +71,15 @@ def test_readme_lists_every_notebook_and_no_other():
     assert linked == {path.name for path in (ROOT / "notebooks").glob("*.ipynb")}
 
 
+@pytest.mark.parametrize("page", ["README.md", "benchmarks/README.md", "results/README.md"])
+def test_what_a_page_links_to_is_there(page):
+    path = ROOT / page
+    linked = re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text())
+    named = re.findall(r"^\| `(\w+\.md)`", path.read_text(), re.MULTILINE)  # as results/README.md lists its own
+    assert linked or named
+    assert [target for target in (*linked, *named) if not (path.parent / target).exists()] == []
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "eva").glob("*.py")), ids=lambda path: path.name)
 def test_a_file_can_be_read_in_ten_minutes(path):
     assert len(path.read_text().splitlines()) <= 350
