@@ -26,7 +26,7 @@ from benchmarks.networks import resnet18 as make_resnet18
 from benchmarks.tta import accuracies
 from benchmarks.tutorial import tutorial_loader
 from eva.data import Split, Splits, loaders
-from eva.device import memory_format, mixed_precision
+from eva.device import mixed_precision, placed
 from eva.measure import count_parameters
 from eva.model import Net
 from eva.training import test, train
@@ -65,7 +65,7 @@ def resnet18(splits: Splits, seed: int, device: torch.device, epochs: int) -> Ru
     """ResNet-18, SGD 0.1 with Nesterov momentum and weight decay 5e-4, a cosine to zero, mixed precision, batches of
     128 from a DataLoader with up to eight workers."""
     torch.manual_seed(seed)
-    model = make_resnet18(len(splits.classes)).to(device, memory_format=memory_format(device))
+    model = placed(make_resnet18(len(splits.classes)), device)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)
     loader = tutorial_loader(splits, workers=min(8, os.cpu_count() or 2), tuned=True)
     validation, scheduler = loaders(splits, device=device)[1], CosineAnnealingLR(optimizer, epochs * len(loader))

@@ -5,7 +5,6 @@ recipe of its own.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from eva.data import BatchLoader, Splits
-from eva.device import mixed_precision
+from eva.device import autocast, mixed_precision
 from eva.measure import count_parameters
 from eva.model import Net, Residual
 from eva.recipes import Recipe
@@ -116,10 +115,7 @@ class Distilled(BatchLoader):
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         for images, labels in super().__iter__():
-            with (
-                torch.no_grad(),
-                nullcontext() if self.amp is None else torch.autocast(self.device.type, self.amp.dtype),
-            ):
+            with torch.no_grad(), autocast(self.device, self.amp):
                 said = self.teacher(images).float().softmax(1)
             yield images, F.one_hot(labels, said.shape[1]).to(said.dtype).lerp(said, self.share)
 

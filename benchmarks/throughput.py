@@ -18,13 +18,11 @@ import math
 import os
 import statistics
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -36,7 +34,7 @@ from benchmarks.roofline import Machine, layers, measure_machine, memory_bound, 
 from benchmarks.throughput_page import page
 from benchmarks.tutorial import tutorial_loader
 from eva.data import Splits, load, loaders
-from eva.device import Precision, memory_format, mixed_precision
+from eva.device import Precision, autocast, memory_format, mixed_precision, placed
 from eva.measure import count_macs, count_parameters, peak_memory
 from eva.model import Net
 from eva.recipes import RECIPES, Recipe
@@ -87,7 +85,7 @@ class Steps:
     """Bare steps of one network on one batch: what a training loop is built around."""
 
     def __init__(self, model: nn.Module, device: torch.device, batch: int, classes: int = 10) -> None:
-        self.model = model.to(device, memory_format=memory_format(device))
+        self.model = placed(model, device)
         self.amp, self.device = precision(device), device
         self.images = torch.randn(batch, 3, 32, 32, device=device).to(memory_format=memory_format(device))
         self.labels = torch.randint(classes, (batch,), device=device)
@@ -96,12 +94,9 @@ class Steps:
         self.optimizer = recipe.optimizer(self.model)
         self.forward: Callable[[Tensor], Tensor] = self.model
 
-    def context(self) -> Any:
-        return torch.autocast(self.device.type, self.amp.dtype) if self.amp else nullcontext()
-
     def training(self, batch: Batch | None = None) -> None:
         images, labels = batch or (self.images, self.labels)
-        with self.context():
+        with autocast(self.device, self.amp):
             loss = F.cross_entropy(self.forward(images).float(), labels)
         self.optimizer.zero_grad()
         if self.amp is None:
@@ -113,7 +108,7 @@ class Steps:
             self.amp.scaler.update()
 
     def inference(self) -> None:
-        with torch.inference_mode(), self.context():
+        with torch.inference_mode(), autocast(self.device, self.amp):
             self.forward(self.images)
 
 

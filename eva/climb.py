@@ -1,6 +1,5 @@
 """Climb the ladder: train every step alike, by seed, and record what came of it. Goes on where it was stopped."""
 
-import contextlib
 import json
 import logging
 import statistics
@@ -13,7 +12,7 @@ import torch.nn.functional as F
 
 from eva import ledger
 from eva.data import Splits, loaders
-from eva.device import hardware, memory_format, mixed_precision, seeded
+from eva.device import autocast, hardware, memory_format, mixed_precision, placed, seeded
 from eva.files import replacing
 from eva.measure import count_macs, count_parameters, peak_memory
 from eva.model import LADDER
@@ -88,14 +87,14 @@ def step_memory(step: str, batch_size: int, device: torch.device) -> int:
     On a CUDA device or a CPU, where bytes can be counted; in the precision and memory format of `fit`, and with
     libraries' workspaces there before.
     """
-    layout, amp = memory_format(device), mixed_precision(device)
+    amp = mixed_precision(device)
     with seeded(0, device):
-        model = LADDER[step]().to(device, memory_format=layout)  # type: ignore[call-overload]
-    images = torch.zeros(batch_size, 3, 32, 32, device=device).to(memory_format=layout)
+        model = placed(LADDER[step](), device)
+    images = torch.zeros(batch_size, 3, 32, 32, device=device).to(memory_format=memory_format(device))
     labels = torch.zeros(batch_size, dtype=torch.int64, device=device)
 
     def work() -> None:
-        with contextlib.nullcontext() if amp is None else torch.autocast(device.type, amp.dtype):
+        with autocast(device, amp):
             loss = F.cross_entropy(model(images).float(), labels)
         loss.backward()
 

@@ -6,12 +6,15 @@ import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch._dynamo.exc import TorchDynamoException
 
 log = logging.getLogger(__name__)
+
+Model = TypeVar("Model", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,11 @@ def mixed_precision(device: torch.device | str, on_cpu: bool = False) -> Precisi
         # Without the argument, a T4 says yes through emulation, which is slow.
         dtype = torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     return Precision(dtype, torch.amp.GradScaler("cuda", enabled=dtype is torch.float16))
+
+
+def autocast(device: torch.device, amp: Precision | None) -> contextlib.AbstractContextManager[Any]:
+    """The context to compute in on `device`: torch.autocast's in the precision `amp`, or one that changes nothing."""
+    return contextlib.nullcontext() if amp is None else torch.autocast(device.type, amp.dtype)
 
 
 def bfloat16_units() -> bool:
@@ -79,6 +87,11 @@ def default_device() -> torch.device:
 def memory_format(device: torch.device) -> torch.memory_format:
     """Channels last, which convolutions are faster in, but for MPS, where batch norm's backward pass fails in it."""
     return torch.contiguous_format if device.type == "mps" else torch.channels_last
+
+
+def placed(model: Model, device: torch.device) -> Model:
+    """`model`, which has been moved to `device`, in the memory format that suits it."""
+    return model.to(device, memory_format=memory_format(device))  # type: ignore[call-overload]  # torch's stubs lack it
 
 
 @contextlib.contextmanager

@@ -20,13 +20,14 @@ import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 from tqdm import tqdm
 
 from eva.files import replacing
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 ANSWER_WITHIN = 8.0  # seconds that all mirrors together have for their first byte: without a network, this is the wait
 STALL = 10.0  # seconds without a byte, after which the next mirror is tried too
@@ -236,7 +237,7 @@ def _receive(
             began, before = time.monotonic(), received
 
 
-def _network(action: Callable, otherwise: type[Exception] = DownloadError):  # type: ignore[no-untyped-def]
+def _network(action: Callable[[], T], otherwise: type[Exception] = DownloadError) -> T:
     """Run `action`, turning whatever a server or the way to it can do wrong into DownloadError or `otherwise`."""
     try:
         return action()

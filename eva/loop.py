@@ -21,7 +21,7 @@ from torch.optim import Optimizer
 from tqdm import tqdm
 
 from eva.checks import check_batch, check_labels
-from eva.device import Precision
+from eva.device import Precision, autocast
 
 READ_AFTER = 1.0  # seconds between two reads of the losses: each read makes a GPU's queue run dry
 PROGRESS = sys.stdout if "ipykernel" in sys.modules else None  # a notebook shows stderr in the red of errors
@@ -79,7 +79,7 @@ def train(
             images, labels = _moved(images, device), _moved(labels, device)
             rates.append(optimizer.param_groups[0]["lr"])
             with _memory_explained(images):
-                with contextlib.nullcontext() if amp is None else torch.autocast(device.type, amp.dtype):
+                with autocast(device, amp):
                     logits = model(images)
                     check_labels(known, logits.shape[1], loader)
                     loss = loss_fn(logits.float(), labels)  # autocast leaves a loss in 16 bits

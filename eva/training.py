@@ -23,7 +23,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from eva import augment, checkpoint
 from eva.data import BatchLoader, Splits
-from eva.device import Compiled, default_device, memory_format, mixed_precision, seeded
+from eva.device import Compiled, default_device, mixed_precision, placed, seeded
 from eva.files import replacing
 from eva.loop import Batches, Result, TrainingError, test, train
 from eva.recipes import Recipe
@@ -72,13 +72,13 @@ def fit(
     TrainingError is raised and the model goes back to what it was after the last good epoch.
     """
     device = torch.device(device or default_device())
-    model.to(device, memory_format=memory_format(device))  # type: ignore[call-overload]
+    placed(model, device)
     if recipe.batch_size > len(splits.train):
         log.warning("a batch of %d is larger than the training split: all its %d images make one step an epoch",
                     recipe.batch_size, len(splits.train))  # fmt: skip
     served: dict[str, Any] = {"normalisation": splits.normalisation, "device": device, "seed": seed}
     train_loader = make_loader(splits.train, batch_size=recipe.batch_size, shuffle=True,
-                          augmentations=augment.named(recipe.augmentations), **served)  # fmt: skip
+                               augmentations=augment.named(recipe.augmentations), **served)  # fmt: skip
     validation_loader = BatchLoader(splits.validation, batch_size=max(500, recipe.batch_size), **served)
     run = _Run(model, recipe, device, train_loader)
     history = History()
@@ -114,6 +114,7 @@ class _Run:
         self.scheduler = LambdaLR(self.optimizer, lambda step: recipe.rate(step, steps))
         self.amp = mixed_precision(device, on_cpu=recipe.cpu_bfloat16)
         self.averaged = None if recipe.ema is None else copy.deepcopy(model)
+        self.average_of = [] if self.averaged is None else [_floats(self.averaged), _floats(model)]
 
     @property
     def best_model(self) -> nn.Module:
@@ -151,10 +152,10 @@ class _Run:
 
     def _after_step(self) -> None:
         self.scheduler.step()
-        if self.averaged is not None and self.recipe.ema is not None:
+        if self.recipe.ema is not None:
             # By hand: torch's AveragedModel waits for the GPU at each step. After the first one there is no past yet.
             past = 0.0 if self.scheduler.last_epoch == 1 else self.recipe.ema
-            get_ema_multi_avg_fn(past)(_floats(self.averaged), _floats(self.model), None)
+            get_ema_multi_avg_fn(past)(*self.average_of, None)
 
     def state(self) -> dict[str, Any]:
         return {

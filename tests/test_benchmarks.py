@@ -343,13 +343,14 @@ def test_the_tutorials_loader_serves_the_training_split(splits):
 
 @pytest.mark.parametrize(
     ("path", "page"),
-    [(accuracy_per_parameter.REPORT, accuracy_per_parameter.page), (throughput.REPORT, throughput_page),
-     (one_change.REPORT, one_change.page), (one_change.GPU_REPORT, one_change.page),
-     (throughput.GPU_REPORT, throughput_page), (time_to_accuracy.GPU_REPORT, time_to_accuracy.table)],
+    [(throughput.REPORT, throughput_page), (one_change.REPORT, one_change.page),
+     (accuracy_per_parameter.REPORT, accuracy_per_parameter.page), (throughput.GPU_REPORT, throughput_page),
+     (one_change.GPU_REPORT, one_change.page), (time_to_accuracy.GPU_REPORT, time_to_accuracy.table)],
     ids=lambda value: getattr(value, "name", ""))  # fmt: skip
 def test_pages_are_of_what_was_measured(path, page):
-    if not path.exists():
-        pytest.skip("not measured yet")
+    takes_a_gpu = path not in (throughput.REPORT, one_change.REPORT)
+    if takes_a_gpu and not path.exists():
+        pytest.skip("not measured on a GPU yet")
     assert path.with_suffix(".md").read_text() == page(json.loads(path.read_text())), "run it with --table"
 
 
