@@ -24,7 +24,7 @@ from benchmarks import ideas
 from benchmarks.common import RESULTS, Deadline, Line, Runs, arguments, device_here, few, origin, spread, write_report
 from eva.augment import cutmix, mixup
 from eva.data import BatchLoader, Splits, load
-from eva.ledger import difference
+from eva.course.ledger import difference
 from eva.measure import count_macs, count_parameters
 from eva.model import Net
 from eva.recipes import RECIPES, Recipe, default_recipe

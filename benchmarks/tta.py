@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from eva.receptive_field import evaluating
+from eva.modules import evaluating
 
 LEVELS = ("none", "mirror", "mirror and shifts")
 

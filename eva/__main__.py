@@ -14,13 +14,16 @@ import numpy
 import torch
 import torchvision
 
-from eva import checkpoint, data, download, image_folder, ledger
-from eva.climb import climb
+from eva import checkpoint, data
+from eva.budget import budget
+from eva.course import ledger
+from eva.course.climb import climb
+from eva.course.tables import ladder, table
 from eva.device import default_device, hardware
 from eva.files import replace_section, replacing
 from eva.measure import count_macs, count_parameters
-from eva.model import Net, pretrained_card, restore
-from eva.recipes import RECIPES, default_recipe
+from eva.model import Net
+from eva.recipes import RECIPES, WIDTHS
 from eva.training import MODEL_FILE, History, TrainingError, fit, test
 
 RUNS = Path("runs")
@@ -32,12 +35,12 @@ def main(arguments: list[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     parsed.words = sys.argv[1:] if arguments is None else arguments
     try:
-        _default_recipe(None)  # a misspelt EVA_BUDGET would otherwise be a silent download
+        _budget()  # a misspelt EVA_BUDGET would otherwise be a silent download
         return parsed.run(parsed)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
-    except (data.DataError, checkpoint.CheckpointError, download.DownloadError, TrainingError, UsageError) as error:
+    except (data.DataError, checkpoint.CheckpointError, TrainingError, UsageError) as error:
         print(f"error: {error}", file=sys.stderr)
     except OSError as error:  # a file that is missing or cannot be written
         print(f"error: {error}", file=sys.stderr)
@@ -82,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _train(asked: argparse.Namespace) -> int:
     device = _device(asked.device)
-    name = asked.recipe or _default_recipe(device)
+    name = asked.recipe or _budget(device)
     recipe = RECIPES[name]
     if asked.epochs is not None:
         if asked.epochs < 1:
@@ -91,9 +94,9 @@ def _train(asked: argparse.Namespace) -> int:
     out = _run_folder(asked.out, asked.resume)
     splits = data.load(asked.data)
     torch.manual_seed(asked.seed)
-    model = Net(width=recipe.width, classes=len(splits.classes))
+    model = Net(width=WIDTHS[name], classes=len(splits.classes))
     print(
-        f"Net(width={recipe.width}), {count_parameters(model):,} parameters, on {splits.name} "
+        f"Net(width={WIDTHS[name]}), {count_parameters(model):,} parameters, on {splits.name} "
         f"({len(splits.train):,} training images), {device}, recipe {name!r}, {recipe.epochs} epochs"
     )
     history = fit(model, splits, recipe, device=device, seed=asked.seed, out=out, resume=asked.resume)
@@ -110,6 +113,7 @@ def _train(asked: argparse.Namespace) -> int:
     report = {
         "data": splits.name,
         "split_sizes": {which: len(getattr(splits, which)) for which in ("train", "validation", "test")},
+        "network": model.arguments,
         "parameters": count_parameters(model),
         "macs": count_macs(model),
         "epochs": recipe.epochs,
@@ -146,13 +150,12 @@ def _finish(out: Path, report: dict, history: History) -> None:
 
 
 def _predict(asked: argparse.Namespace) -> int:
-    saved = checkpoint.load(asked.model) if asked.model else pretrained_card()
-    model = restore(saved, asked.model or "the shipped network")
-    pixels = torch.stack([torch.from_numpy(image_folder.read_image(path)[0].copy()) for path in asked.images])
-    mean, std = (torch.tensor(value).view(1, 3, 1, 1) for value in (saved.mean, saved.std))
-    images = (pixels.permute(0, 3, 1, 2) / 255 - mean) / std
+    saved = checkpoint.load(asked.model) if asked.model else checkpoint.pretrained_card()
+    model = checkpoint.restore(saved, asked.model or "the shipped network")
+    pixels = torch.stack([torch.from_numpy(data.read_image(path)[0].copy()) for path in asked.images])
+    normalisation = torch.tensor(saved.mean), torch.tensor(saved.std)
     with torch.no_grad():
-        probabilities = model(images).softmax(1)
+        probabilities = model(data.normalised(pixels.permute(0, 3, 1, 2), normalisation)).softmax(1)
     for path, row in zip(asked.images, probabilities, strict=True):
         best = row.topk(min(3, len(row)))
         guesses = ", ".join(f"{saved.classes[i]} {p:.1%}" for p, i in zip(best.values, best.indices, strict=True))
@@ -175,22 +178,22 @@ def _ledger(asked: argparse.Namespace) -> int:
     device = _device(asked.device)
     if asked.seeds is not None and asked.seeds < 1:
         raise UsageError(f"--seeds must be at least 1, got {asked.seeds}")
-    budget, runs, readme = _default_recipe(device), RUNS / "ladder", ledger.ROOT / "README.md"
-    path = runs / "smoke.jsonl" if budget == "smoke" else ledger.LEDGER  # its accuracies mean nothing
-    print(ledger.table(climb(data.load(asked.data), budget, device, seeds=asked.seeds, runs=runs, path=path)))
+    amount, runs, readme = _budget(device), RUNS / "ladder", ledger.ROOT / "README.md"
+    path = runs / "smoke.jsonl" if amount == "smoke" else ledger.LEDGER  # its accuracies mean nothing
+    print(table(climb(data.load(asked.data), amount, device, seeds=asked.seeds, runs=runs, path=path)))
     lines = ledger.reference()
-    if budget != "smoke" and readme.exists() and lines:  # a clone, where CIFAR-10 was climbed
+    if amount != "smoke" and readme.exists() and lines:  # a clone, where CIFAR-10 was climbed
         from eva.plotting import trade_offs
 
-        replace_section(readme, "ladder", str(ledger.ladder()))
+        replace_section(readme, "ladder", str(ladder()))
         with replacing(ledger.LEDGER.parent / "ladder.png") as file:
             trade_offs(lines, f"The ladder, {next(iter(lines.values()))['data']}").savefig(file, format="png", dpi=100)
     return 0
 
 
-def _default_recipe(device: torch.device | None) -> str:
+def _budget(device: torch.device | None = None) -> str:
     try:
-        return default_recipe(device or default_device())
+        return budget(device)
     except ValueError as error:
         raise UsageError(str(error)) from error
 

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from eva.receptive_field import evaluating, unwrapped
+from eva.modules import evaluating, unwrapped
 
 Target = Tensor | Sequence[int] | int | None
 

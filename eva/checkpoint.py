@@ -7,6 +7,7 @@ what its images must look like. It holds tensors and plain values only, so that 
 import os
 import pickle
 from dataclasses import dataclass, fields
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from eva.files import replacing
+from eva.model import Net
 
 FORMAT = 1
 
@@ -79,3 +81,24 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], origin: str | os.
         more = f"\n  and {len(differences) - 8} more" if len(differences) > 8 else ""
         raise CheckpointError(f"{origin} belongs to another network than this {type(model).__name__}:\n{shown}{more}")
     model.load_state_dict(weights)
+
+
+def restore(saved: Checkpoint, origin: str = "the checkpoint") -> Net:
+    """The network of a checkpoint, ready to predict. Raises CheckpointError where its weights do not fit a `Net`."""
+    try:
+        net = Net(**saved.arguments)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{origin} is not of a Net of this version: {error}") from error
+    load_weights(net, saved.weights, origin)
+    return net.eval()
+
+
+def pretrained_card() -> Checkpoint:
+    """What is known of the network that ships with the package: its data's name, classes, normalisation, accuracy."""
+    with resources.as_file(resources.files("eva") / "pretrained.pt") as path:
+        return load(path)
+
+
+def pretrained() -> Net:
+    """The trained `Net` that ships with the package, ready to predict. `pretrained_card()` says on what it learned."""
+    return restore(pretrained_card(), "the shipped pretrained.pt")

@@ -3,7 +3,8 @@
 import contextlib
 import os
 import re
-import tempfile
+import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -11,23 +12,26 @@ from typing import IO
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO]:
-    """Open a temporary file beside `path` that takes its place once the block has ended well.
+    """Open a temporary file beside `path`, in `mode` "w" or "wb", that takes its place once the block has ended well.
 
-    Whatever happens before that, `path` stays as it was: a crash, a full disk or Ctrl-C costs the new version only.
-    Folders are made where they are missing. Raises OSError as `open` and `os.replace` do.
+    Whatever happens before that, `path` stays as it was: a crash, a full disk or Ctrl-C costs the new version only. A
+    symbolic link stays one, and what it points to is replaced. A new file has the permissions that the user's umask
+    gives, and one that was there keeps its own. Folders are made where they are missing. Raises OSError as `open` and
+    `os.replace` do.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
     try:
-        with os.fdopen(descriptor, mode, encoding=None if "b" in mode else "utf-8") as file:
+        with temporary.open(mode.replace("w", "x"), encoding=None if "b" in mode else "utf-8") as file:
+            if path.exists():
+                shutil.copymode(path, temporary)
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # noqa: PTH101 - mkstemp's 0600 would lock a shared cache to its first user
         os.replace(temporary, path)  # noqa: PTH105
     finally:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def replace_section(path: str | os.PathLike[str], name: str, text: str) -> None:

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from eva.receptive_field import evaluating, receptive_field, unwrapped
+from eva.modules import evaluating, unwrapped
+from eva.receptive_field import receptive_field
 from eva.tracing import shown
 
 

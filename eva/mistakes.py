@@ -15,9 +15,9 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from eva.checks import check_labels
 from eva.data import BatchLoader, Split
-from eva.receptive_field import evaluating
+from eva.modules import evaluating
+from eva.training import check_labels
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +38,7 @@ class Predictions:
                 "predictions need logits (N, classes), labels (N,) and indices (N,) of at least one image, "
                 f"got {shape}, {tuple(self.labels.shape)} and {tuple(self.indices.shape)}"
             )
-        check_labels(self.labels, shape[1], None)
+        check_labels(self.labels, shape[1])
         broken = (~self.logits.isfinite().all(1)).nonzero()[:, 0]
         if len(broken):
             raise ValueError(

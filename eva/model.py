@@ -10,12 +10,9 @@ LADDER          from plain convolutions to Net, one idea a step
 
 from collections.abc import Callable
 from functools import partial
-from importlib import resources
 from typing import Any
 
 from torch import Tensor, nn
-
-from eva import checkpoint
 
 STEM = 32  # feature maps that the first convolution makes of the three colours, at every width
 DROPOUT = 0.03
@@ -151,24 +148,3 @@ LADDER: dict[str, Callable[[], nn.Module]] = {
     **{idea: partial(Rung, *IDEAS[: place + 1]) for place, idea in enumerate(IDEAS)},
     "Net": Net,
 }
-
-
-def restore(saved: checkpoint.Checkpoint, origin: str = "the checkpoint") -> Net:
-    """The network of a checkpoint, ready to predict. Raises CheckpointError where its weights do not fit a `Net`."""
-    try:
-        net = Net(**saved.arguments)
-    except (TypeError, ValueError) as error:
-        raise checkpoint.CheckpointError(f"{origin} is not of a Net of this version: {error}") from error
-    checkpoint.load_weights(net, saved.weights, origin)
-    return net.eval()
-
-
-def pretrained_card() -> checkpoint.Checkpoint:
-    """What is known of the network that ships with the package: its data's name, classes, normalisation, accuracy."""
-    with resources.as_file(resources.files("eva") / "pretrained.pt") as path:
-        return checkpoint.load(path)
-
-
-def pretrained() -> Net:
-    """The trained `Net` that ships with the package, ready to predict. `pretrained_card()` says on what it learned."""
-    return restore(pretrained_card(), "the shipped pretrained.pt")

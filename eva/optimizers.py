@@ -1,7 +1,8 @@
-"""Muon (Jordan et al. 2024): momentum whose step has been made orthogonal, for weights that are matrices.
+"""What moves the weights: SGD with momentum, and Muon.
 
-The momentum of a weight matrix is mostly a few directions: some singular values are far larger than the others. Muon
-keeps the directions and sets all singular values to about 1, so that a step moves the weights in all of them alike.
+Muon (Jordan et al. 2024) is momentum whose step has been made orthogonal, for weights that are matrices. The momentum
+of a weight matrix is mostly a few directions: some singular values are far larger than the others. Muon keeps the
+directions and sets all singular values to about 1, so that a step moves the weights in all of them alike.
 """
 
 import math
@@ -10,7 +11,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import SGD, Optimizer
+
+from eva.recipes import Recipe
 
 
 def orthogonalised(matrix: Tensor, steps: int = 5) -> Tensor:
@@ -109,6 +112,25 @@ def _all_orthogonalised(directions: list[Tensor]) -> list[Tensor]:
     return done
 
 
+def optimizer_for(model: nn.Module, recipe: Recipe) -> Optimizer:
+    """What moves `model`'s parameters: Muon where `recipe` has a rate for matrices, else SGD."""
+    if recipe.matrix_rate is None:
+        return sgd(model, recipe.learning_rate, recipe.momentum, recipe.weight_decay)
+    return muon(model, recipe.learning_rate, recipe.matrix_rate, recipe.momentum, recipe.weight_decay)
+
+
+def sgd(model: nn.Module, learning_rate: float = 0.1, momentum: float = 0.9, weight_decay: float = 0.0) -> SGD:
+    """SGD with Nesterov momentum. `weight_decay` is for weights only: biases and batch norm's scales are left alone."""
+    groups = _groups(parameter for parameter in model.parameters() if parameter.requires_grad)
+    on_gpu = groups[0]["params"][0].is_cuda  # where the fused kernel also spares a wait for the gradient scaler
+    optimizer = SGD(groups, learning_rate, momentum, weight_decay=weight_decay, nesterov=momentum > 0,
+                    fused=on_gpu or None)  # fmt: skip
+    if on_gpu:  # or the first velocities are whatever the memory held, where the scaler skips the first step
+        for parameter in (parameter for group in groups for parameter in group["params"]):
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimizer
+
+
 def muon(
     model: nn.Module,
     learning_rate: float = 0.1,
@@ -127,11 +149,17 @@ def muon(
         if isinstance(layer, nn.Conv2d) and layer.groups == 1 and layer.in_channels > 3
     }
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    others = [parameter for parameter in parameters if id(parameter) not in inside]
-    groups: list[dict[str, Any]] = [
-        {"params": [each for each in others if each.ndim > 1]},  # first: its rate is the one that is reported
-        {"params": [each for each in others if each.ndim <= 1], "weight_decay": 0.0},
-        {"params": [each for each in parameters if id(each) in inside], "lr": matrix_rate, "matrices": True},
-    ]
-    filled = [group for group in groups if group["params"]]
-    return Muon(filled, lr=learning_rate, momentum=momentum, weight_decay=weight_decay)
+    matrices = [parameter for parameter in parameters if id(parameter) in inside]
+    groups = _groups(parameter for parameter in parameters if id(parameter) not in inside)
+    if matrices:
+        groups.append({"params": matrices, "lr": matrix_rate, "matrices": True})
+    return Muon(groups, lr=learning_rate, momentum=momentum, weight_decay=weight_decay)
+
+
+def _groups(parameters: Iterable[Tensor]) -> list[dict[str, Any]]:
+    """Weights, which decay, then biases and scales, which do not. The first group's rate is the one that is told."""
+    parameters = list(parameters)
+    weights = [parameter for parameter in parameters if parameter.ndim > 1]
+    others = [parameter for parameter in parameters if parameter.ndim <= 1]
+    groups: list[dict[str, Any]] = [{"params": weights}, {"params": others, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]

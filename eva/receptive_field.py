@@ -22,6 +22,7 @@ from torch.func import functional_call
 from torch.nn.parameter import is_lazy
 from torch.utils._pytree import tree_leaves
 
+from eva.modules import evaluating, unwrapped
 from eva.table import Table
 from eva.tracing import Layer, Pair, ReceptiveFieldError, Seen, Tracer, both, shown
 
@@ -42,6 +43,14 @@ class ReceptiveField:
     def clipped(self) -> Pair:
         """`size`, cut to the image."""
         return min(self.size[0], self.input_size[1]), min(self.size[1], self.input_size[2])
+
+    def box(self, unit: Pair) -> tuple[int, int, int, int]:
+        """The pixels that the trunk's unit at (row, column) sees: left, top, right, bottom, the last two one past.
+
+        Unclipped: negative, or past the image, inside the padding.
+        """
+        top, left = (self.start[axis] + unit[axis] * self.jump[axis] for axis in (0, 1))
+        return left, top, left + self.size[1], top + self.size[0]
 
     def rows(self) -> list[tuple[str, ...]]:
         """The table that `print` shows: a title row, then a row a layer."""
@@ -181,24 +190,6 @@ def _measured(heat: Tensor) -> EffectiveField:
     radii = [float(distance[(held < share).sum().clamp(max=len(held) - 1)]) for share in (0.5, 0.95)]
     std = (float((heat * dy**2).sum().sqrt()), float((heat * dx**2).sum().sqrt()))
     return EffectiveField(heat, centre, std, *radii)
-
-
-def unwrapped(model: nn.Module) -> nn.Module:
-    """The model inside torch.compile's wrapper, or DataParallel's."""
-    model = getattr(model, "_orig_mod", model)
-    return model.module if isinstance(model, nn.DataParallel) else model
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode, and then each module back in its own."""
-    modes = [(module, module.training) for module in model.modules()]
-    try:
-        model.eval()
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 @contextmanager

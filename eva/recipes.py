@@ -1,18 +1,14 @@
 """How to train: every choice of a run in one value, and the values that we measured."""
 
 import math
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-from torch.optim import SGD, Optimizer
+from torch import Tensor
 
 from eva import augment
-from eva.optimizers import muon
 
 
 @dataclass(frozen=True)
@@ -23,7 +19,6 @@ class Recipe:
     """
 
     epochs: int
-    width: float  # of the Net that the other values were chosen for
     batch_size: int = 128
     learning_rate: float = 0.1  # at the peak
     warmup: float = 0.2  # share of all steps in which the rate rises
@@ -51,40 +46,23 @@ class Recipe:
             )
 
     def size(self, epoch: int) -> int:
-        """Pixels of the training images in `epoch`, which counts from 0."""
-        return self.sizes[epoch * len(self.sizes) // self.epochs]
+        """Pixels of the training images in `epoch`, which counts from 0. The last epoch has the last size."""
+        begun = -(-(epoch + 1) * len(self.sizes) // self.epochs)  # of the equal parts, by the end of this epoch
+        return self.sizes[begun - 1]
 
     def rate(self, step: int, steps: int) -> float:
         """The learning rate of `step`, which counts from 0, of `steps`, as a share of the peak."""
-        rising = max(1.0, self.warmup * steps)
-        if step + 1 < rising:
-            return (step + 1) / rising
-        left = min(1.0, max(0.0, (steps - step) / max(1.0, steps - rising)))
-        return left if self.decay == "linear" else 0.5 - 0.5 * math.cos(math.pi * left)
-
-    def optimizer(self, model: nn.Module) -> Optimizer:
-        """What moves `model`'s parameters."""
-        if self.matrix_rate is not None:
-            return muon(model, self.learning_rate, self.matrix_rate, self.momentum, self.weight_decay)
-        weights = [parameter for parameter in model.parameters() if parameter.ndim > 1]
-        others = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
-        groups = [{"params": weights, "weight_decay": self.weight_decay}, {"params": others, "weight_decay": 0.0}]
-        on_gpu = weights[0].is_cuda  # where the fused kernel also spares a wait for the gradient scaler, each step
-        optimizer = SGD(
-            groups, lr=self.learning_rate, momentum=self.momentum, nesterov=self.momentum > 0, fused=on_gpu or None
-        )
-        if on_gpu:  # or the first velocities are whatever the memory held, where the scaler skips the first step
-            for parameter in (*weights, *others):
-                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-        return optimizer
+        warmup = max(1.0, self.warmup * steps)  # steps
+        if step + 1 < warmup:
+            return (step + 1) / warmup
+        left = (steps - step) / max(1.0, steps - warmup)  # of the decay: from 1 to 0
+        left = min(1.0, max(0.0, left))
+        return left if self.decay == "linear" else (1 - math.cos(math.pi * left)) / 2
 
     @property
     def loss(self) -> Callable[[Tensor, Tensor], Tensor]:
         """Cross-entropy with this recipe's label smoothing."""
         return partial(F.cross_entropy, label_smoothing=self.label_smoothing)
-
-
-BUDGETS = ("smoke", "cpu", "gpu")  # what EVA_BUDGET may be, from seconds a notebook to the real run
 
 
 class _Recipes(dict[str, Recipe]):
@@ -97,18 +75,16 @@ RECIPES = _Recipes(
         # 80 % on two cores in about two minutes (results/time_to_accuracy.md has the figures, one_change.md why).
         "cpu": Recipe(
             epochs=5,
-            width=0.5,
             batch_size=64,
             matrix_rate=0.05,
             sizes=(16, 20, 24, 28, 32),
             cpu_bfloat16=True,
         ),
         # One GPU, well under a minute. Not measured on a GPU yet.
-        "gpu": Recipe(epochs=40, width=1.0, batch_size=512, learning_rate=0.4),
+        "gpu": Recipe(epochs=40, batch_size=512, learning_rate=0.4),
         # One GPU, minutes: as accurate as fewer than a million parameters get. Not measured on a GPU yet.
         "best": Recipe(
             epochs=150,
-            width=1.25,
             batch_size=512,
             learning_rate=0.4,
             decay="cosine",
@@ -117,17 +93,9 @@ RECIPES = _Recipes(
             compiled=True,
         ),
         # Seconds, to see that everything works. Its accuracy means nothing.
-        "smoke": Recipe(epochs=2, width=0.125, learning_rate=0.05, sizes=(16,)),
+        "smoke": Recipe(epochs=2, learning_rate=0.05, sizes=(16,)),
     }
 )
 
-
-def default_recipe(device: torch.device) -> str:
-    """The name of the recipe to use where none is named: EVA_BUDGET where it is set, else what suits `device`.
-
-    Raises ValueError where EVA_BUDGET is something else than a budget's name.
-    """
-    budget = os.environ.get("EVA_BUDGET") or ("cpu" if device.type == "cpu" else "gpu")
-    if budget not in BUDGETS:
-        raise ValueError(f"EVA_BUDGET must be one of {', '.join(BUDGETS)}, got {budget!r}")
-    return budget
+# The width of the Net that each recipe was chosen for: `Net(width=WIDTHS["cpu"])`.
+WIDTHS = {"cpu": 0.5, "gpu": 1.0, "best": 1.25, "smoke": 0.125}

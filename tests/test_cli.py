@@ -8,9 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from eva import checkpoint, ledger
+from eva import checkpoint
+from eva.course import ledger
 from eva.__main__ import main
-from eva.climb import PLANS
+from eva.course.climb import PLANS
 from eva.model import Rung
 from eva.training import _Run
 
@@ -145,7 +146,7 @@ def test_the_shipped_network_predicts(image_folder, capsys):
 
 def test_the_ladder_at_the_smoke_budget_leaves_the_repositorys_ledger_alone(tmp_path, monkeypatch, capsys):
     before = ledger.LEDGER.read_text()
-    monkeypatch.setattr("eva.climb.LADDER", {"plain": Rung})
+    monkeypatch.setattr("eva.course.climb.LADDER", {"plain": Rung})
     monkeypatch.setitem(PLANS, "smoke", replace(PLANS["smoke"], images=32))
     assert main(["ledger", "--seeds", "1", "--device", "cpu"]) == 0
     assert "| plain | 189,642 |" in capsys.readouterr().out
@@ -164,7 +165,7 @@ def test_the_ladder_refreshes_the_readme_and_its_figure_where_it_was_cifar(name,
     monkeypatch.setattr(ledger, "ROOT", tmp_path)
     monkeypatch.setattr(ledger, "LEDGER", path)
     monkeypatch.setattr(ledger, "read", lambda chosen=path: read(chosen))
-    monkeypatch.setattr("eva.climb.LADDER", {"plain": Rung})
+    monkeypatch.setattr("eva.course.climb.LADDER", {"plain": Rung})
     monkeypatch.setattr("eva.data.load", lambda folder: replace(splits, name=name))
     monkeypatch.setitem(PLANS, "cpu", replace(PLANS["smoke"], images=32, seeds=1))
     monkeypatch.setenv("EVA_BUDGET", "cpu")

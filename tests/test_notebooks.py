@@ -5,7 +5,7 @@ import re
 import nbformat
 import pytest
 
-from eva import ledger
+from eva.course import ledger
 from tools.notebooks import badge, code_hash, notebooks, setup_cell
 
 NOTEBOOKS = notebooks()

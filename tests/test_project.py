@@ -11,7 +11,7 @@ import yaml
 from rattler import MatchSpec
 
 from benchmarks import time_to_accuracy
-from eva import ledger
+from eva.course import ledger
 from tools.notebooks import index
 
 ROOT = Path(__file__).parent.parent

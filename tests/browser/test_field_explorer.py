@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from eva.chain import CANVAS, PRESETS, LayerChoice, measure
+from eva.widgets.chain import CANVAS, PRESETS, LayerChoice, measure
 from tests.browser.lab import ROOT, box, expect
 
 CONTROLS = ("kernel", "stride", "dilation", "pool", "separable", "maps", "remove")

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import pytest
 
-from eva.gallery import COMPARED, DOUBTFUL, SHOWN, SORTED
-from eva.marks import COLUMNS, VERDICTS
-from eva.mistake_explorer import PAGE, SIGNS, UNMARKED
+from eva.widgets.gallery import COMPARED, DOUBTFUL, SHOWN, SORTED
+from eva.widgets.marks import COLUMNS, VERDICTS
+from eva.widgets.mistake_explorer import PAGE, SIGNS, UNMARKED
 from tests.browser.lab import ROOT, box, expect
 
 EXPLORER = '.eva-mistake-explorer:has(option[data-value="fixed"])'  # the notebook's other one compares no models

@@ -1,0 +1,141 @@
+"""CIFAR-10, found where it is and split; or what stands in for it.
+
+The images are those of Krizhevsky (2009). `load` looks in a folder, the cache and the mirrors, in this order.
+"""
+
+import logging
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torchvision.datasets import CIFAR10
+from torchvision.datasets.utils import extract_archive
+
+from eva.budget import budget
+from eva.data import download, image_folder, shapes
+from eva.data.batches import DataError, Split, Splits
+
+log = logging.getLogger(__name__)
+
+# These names, in a folder with as many images, are how a copy of CIFAR-10 is known, and named in every report.
+CIFAR10_CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+
+
+def load(folder: str | os.PathLike[str] | None = None) -> Splits:
+    """CIFAR-10, from the first place that has it, or Shapes-10, loudly, where none does.
+
+    The places, in order: `folder` or `EVA_DATA` (torchvision's layout, or an image folder {train,test}/<class>/*, whose
+    images are made RGB and 32x32 where they are not); the cache (`EVA_CACHE`, by default ~/.cache/eva); a verified
+    download, except at EVA_BUDGET=smoke; Shapes-10. A tenth of each class's training images is held out for
+    validation, the same ones each time.
+    Raises DataError where the folder that was named is missing or damaged: then nothing else stands in for it. Raises
+    OSError where there is a network, but the cache cannot hold the download.
+    """
+    chosen = folder or os.environ.get("EVA_DATA")
+    if chosen:
+        return _from_folder(Path(chosen).expanduser())
+    cache = cache_folder()
+    if (cache / CIFAR10.base_folder).is_dir():
+        return _from_batches(cache)
+    if budget() == "smoke":
+        return _shapes("at the smoke budget nothing is downloaded")
+    try:
+        archive = download.fetch(download.CIFAR10, cache)
+    except download.DownloadError as error:
+        return _shapes(str(error))
+    _unpack(archive, cache)
+    return _from_batches(cache)
+
+
+def cache_folder() -> Path:
+    """Where downloads and decoded images are kept: `EVA_CACHE`, or `eva` in the user's cache folder."""
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(os.environ.get("EVA_CACHE") or Path(base) / "eva").expanduser()
+
+
+def export_jpeg(splits: Splits, folder: str | os.PathLike[str]) -> None:
+    """Write every image to `folder`/{train,test}/<class>/<index>.jpg (quality 75, 4:2:0), validation under train.
+
+    The indices are the original ones, so that `load` reads back the same splits: of CIFAR-10, the very images that our
+    figures were measured on, after the same losses.
+    Raises FileExistsError where `folder` holds anything: mixing two data sets would go unnoticed.
+    """
+    kept, held_out, test = splits.train, splits.validation, splits.test
+    training = (
+        torch.cat([kept.images, held_out.images]),
+        torch.cat([kept.labels, held_out.labels]),
+        torch.cat([kept.indices, held_out.indices]),
+    )
+    parts = {"train": training, "test": (test.images, test.labels, test.indices)}
+    image_folder.write(Path(folder), splits.classes, parts)
+
+
+def _shapes(why: str) -> Splits:
+    log.warning("*** CIFAR-10 is not here: this runs on Shapes-10, rendered images, instead. *** %s", why)
+    train, test = (Split.numbered(*shapes.render(count, seed)) for count, seed in ((10_000, 0), (2_000, 1)))
+    return _assembled("Shapes-10", "built in", shapes.CLASSES, train, test)
+
+
+def _assembled(name: str, source: str, classes: Sequence[str], train: Split, test: Split) -> Splits:
+    """Hold a tenth of each class out of `train`, drawn with a fixed seed, and check the whole."""
+    rng = torch.Generator().manual_seed(0)
+    held_out = torch.zeros(len(train), dtype=torch.bool)
+    for label in range(len(classes)):
+        members = (train.labels == label).nonzero()[:, 0]
+        share = max(1, len(members) // 10) if len(members) > 1 else 0
+        held_out[members[torch.randperm(len(members), generator=rng)[:share]]] = True
+    return Splits(name, source, tuple(classes), train.take(~held_out), train.take(held_out), test)
+
+
+def _from_folder(folder: Path) -> Splits:
+    if not folder.is_dir():
+        raise DataError(f"EVA_DATA or --data names {folder}, which is not a folder: correct it, or leave it out")
+    root = folder.parent if folder.name == CIFAR10.base_folder else folder
+    if (root / CIFAR10.base_folder).is_dir():
+        return _from_batches(root)
+    if not all((folder / part).is_dir() for part in ("train", "test")):
+        archive = folder / download.CIFAR10.name
+        hint = f"; to use {archive.name} set EVA_MIRROR={archive.resolve().as_uri()}" if archive.exists() else ""
+        raise DataError(
+            f"{folder} holds neither {CIFAR10.base_folder}/ (torchvision's layout) nor train/ and test/ "
+            f"with a folder of images for each class{hint}"
+        )
+    tensors, classes = image_folder.read(folder, cache_folder())
+    name = f"{folder.resolve().name} (image folder)"
+    if (classes, len(tensors["train"][1]), len(tensors["test"][1])) == (CIFAR10_CLASSES, 50_000, 10_000):
+        jpeg = next((folder / "test" / classes[0]).glob("*.jp*g"), None)
+        name = "CIFAR-10 (JPEG copy)" if jpeg else "CIFAR-10 (image folder)"
+    return _assembled(name, str(folder), classes, *(Split.numbered(*tensors[part]) for part in image_folder.PARTS))
+
+
+def _from_batches(root: Path) -> Splits:
+    """Torchvision's layout, read by torchvision, which compares checksums before it unpickles anything."""
+    parts = []
+    for train in (True, False):
+        try:
+            found = CIFAR10(root, train=train, download=False)
+        except RuntimeError as error:
+            raise DataError(
+                f"{root / CIFAR10.base_folder} is incomplete or its checksums are not CIFAR-10's, so it was not read: "
+                + (
+                    "remove it to have it downloaded again"
+                    if root == cache_folder()
+                    else "replace it with the original"
+                )
+            ) from error
+        images = torch.from_numpy(found.data).permute(0, 3, 1, 2).contiguous()
+        parts.append(Split.numbered(images, torch.tensor(found.targets)))
+    return _assembled("CIFAR-10", str(root), found.classes, *parts)
+
+
+def _unpack(archive: Path, cache: Path) -> None:
+    """Unpack beside the cache's own folder and rename, so that a half-unpacked archive is never taken for a whole."""
+    with tempfile.TemporaryDirectory(dir=cache, prefix=".unpacking-") as temporary:
+        extract_archive(str(archive), temporary)
+        try:
+            (Path(temporary) / CIFAR10.base_folder).rename(cache / CIFAR10.base_folder)
+        except OSError:
+            if not (cache / CIFAR10.base_folder).is_dir():  # else another process was first, with the same files
+                raise

@@ -1,0 +1,61 @@
+"""Is this something that a network can be trained on? Asked of every batch, and never by waiting for a GPU."""
+
+import contextlib
+import traceback
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on. The message says at which step, and what to change."""
+
+
+def check_batch(images: Tensor, labels: Tensor) -> None:
+    """Raise ValueError, saying what to do, where a batch cannot be trained on. Looks at shapes and types only."""
+    shape = tuple(images.shape)
+    if images.ndim != 4:
+        raise ValueError(f"images must be (N, C, H, W), got {shape}: a single image needs images[None]")
+    if shape[3] in (1, 3) and shape[1] not in (1, 3):
+        raise ValueError(
+            f"images must be (N, 3, H, W), got {shape}: the channels come last here; use images.permute(0, 3, 1, 2)"
+        )
+    if not images.is_floating_point():
+        raise ValueError(f"images must be normalised floats, got {images.dtype}: eva.data.loaders does that")
+    if images.dtype == torch.float64:
+        raise ValueError("images must be float32, got float64, which numpy makes: use images.float()")
+    if len(labels) != len(images):
+        raise ValueError(f"there are {len(images)} images and {len(labels)} labels in one batch: they must go in pairs")
+    if not (labels.dtype == torch.int64 and labels.ndim == 1) and not (labels.is_floating_point() and labels.ndim == 2):
+        raise ValueError(f"labels must be int64 (N,) or float (N, classes), got {labels.dtype} {tuple(labels.shape)}")
+
+
+def check_labels(labels: Tensor, classes: int, loader: object = None) -> None:
+    """Raise ValueError where a label has no output in a network of so many `classes`.
+
+    A BatchLoader read its labels' range once, when it was made; of other loaders, each batch that comes from the CPU
+    is looked at. Labels that are on a GPU are not: that would make every step wait for it.
+    """
+    span = getattr(loader, "label_range", None)
+    if span is None and labels.device.type == "cpu" and labels.ndim == 1:
+        span = (int(labels.min()), int(labels.max()))
+    if span is not None and not 0 <= span[0] <= span[1] < classes:
+        raise ValueError(
+            f"labels must be from 0 to {classes - 1} for a network of {classes} outputs, got {span[0]} to {span[1]}: "
+            "correct the labels, or build the network with as many classes"
+        )
+    if labels.ndim == 2 and labels.shape[1] != classes:
+        raise ValueError(f"labels are (N, {labels.shape[1]}) and the network has {classes} outputs: make them equal")
+
+
+@contextlib.contextmanager
+def memory_explained(images: Tensor) -> Iterator[None]:
+    """Where a GPU runs out of memory, raise a TrainingError that names the batch and a smaller one."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        traceback.clear_frames(error.__traceback__)  # a notebook keeps the error, and with it what the layers made
+        count, size = len(images), "x".join(map(str, images.shape[2:]))
+        smaller = f"try a batch of {count // 2}" if count > 1 else "try a smaller network"
+        raise TrainingError(f"the GPU ran out of memory at a batch of {count} images of {size}: {smaller}") from error

@@ -1,0 +1,251 @@
+"""A whole run: `fit` trains by a recipe, validates, saves after each epoch, and takes up what was interrupted."""
+
+import copy
+import json
+import logging
+import math
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch._dynamo.exc import TorchDynamoException
+from torch.optim.lr_scheduler import LambdaLR
+
+from eva import augment, checkpoint
+from eva.data import BatchLoader, Splits
+from eva.device import default_device, seeded
+from eva.files import replacing
+from eva.modules import placed
+from eva.optimizers import optimizer_for
+from eva.precision import mixed_precision
+from eva.recipes import Recipe
+from eva.training.average import Average
+from eva.training.checks import TrainingError
+from eva.training.loop import test, train
+from eva.training.meter import Result
+
+log = logging.getLogger(__name__)
+
+MODEL_FILE, METRICS_FILE = "model.pt", "metrics.jsonl"
+
+Row = dict[str, Any]  # an epoch, as it stands in metrics.jsonl
+
+
+@dataclass
+class History:
+    """What `fit` measured. Each row is an epoch, as it stands in metrics.jsonl."""
+
+    rows: list[Row] = field(default_factory=list)
+    interrupted: bool = False
+
+    @property
+    def seconds(self) -> float:
+        """Of training alone: without validation, and without loading the data."""
+        return sum(row["seconds"] for row in self.rows)
+
+
+def fit(
+    model: nn.Module,
+    splits: Splits,
+    recipe: Recipe,
+    *,
+    device: torch.device | str | None = None,
+    seed: int = 0,
+    out: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    on_epoch: Callable[[list[Row]], Any] = lambda rows: None,
+    make_loader: Callable[..., BatchLoader] = BatchLoader,
+) -> History:
+    """Train `model` by `recipe`, looking at the validation split after each epoch; the test split is not touched.
+
+    With `out`, model.pt and metrics.jsonl are written there after every epoch, and `resume` goes on from them: on a CPU
+    a run that was interrupted and resumed ends with the same bits as one that was not. `on_epoch` is called with all
+    rows so far after each epoch. The order of images, augmentation and dropout depend on `seed` alone, and the caller's
+    random state stays as it was. `make_loader` is called as BatchLoader is, for the training batches: give a subclass
+    that mixes images, say, or draws them otherwise. (`resume` compares its name, and not what it was made with.)
+
+    Ctrl-C ends training early and returns what there is, marked `interrupted`. Where the loss stops being finite,
+    TrainingError is raised and the model goes back to what it was after the last good epoch.
+    """
+    if resume and out is None:
+        raise ValueError("resume=True needs `out`, the folder of the run to go on with")
+    if recipe.batch_size > len(splits.train):
+        log.warning("a batch of %d is larger than the training split: all its %d images make one step an epoch",
+                    recipe.batch_size, len(splits.train))  # fmt: skip
+    run = _Run(model, splits, recipe, torch.device(device or default_device()), seed, make_loader)
+    history = History()
+    if resume and out is not None:
+        history.rows = run.resume(Path(out))
+    try:
+        while len(history.rows) < recipe.epochs:
+            history.rows.append(run.epoch(len(history.rows)))
+            if out is not None:
+                run.save(Path(out), history.rows)
+            on_epoch(history.rows)
+    except KeyboardInterrupt:
+        log.warning("interrupted: the model stays as it is now, the history has %d whole epochs", len(history.rows))
+        history.interrupted = True
+    run.end()
+    return history
+
+
+class _Run:
+    """All that changes while `fit` runs, so that it can be put aside and taken up again."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        splits: Splits,
+        recipe: Recipe,
+        device: torch.device,
+        seed: int,
+        make_loader: Callable[..., BatchLoader],
+    ) -> None:
+        self.model, self.splits, self.recipe, self.device, self.seed = (
+            placed(model, device),
+            splits,
+            recipe,
+            device,
+            seed,
+        )
+        served: dict[str, Any] = {"normalisation": splits.normalisation, "device": device, "seed": seed}
+        self.train_loader = make_loader(splits.train, batch_size=recipe.batch_size, shuffle=True,
+                                        augmentations=augment.named(recipe.augmentations), **served)  # fmt: skip
+        self.validation_loader = BatchLoader(splits.validation, batch_size=max(500, recipe.batch_size), **served)
+        steps = len(self.train_loader) * recipe.epochs
+        self.optimizer = optimizer_for(model, recipe)
+        self.scheduler = LambdaLR(self.optimizer, lambda step: recipe.rate(step, steps))
+        self.precision = mixed_precision(device, on_cpu=recipe.cpu_bfloat16)
+        self.average = None if recipe.ema is None else Average(model, recipe.ema)
+        if recipe.compiled:
+            # Not dynamic: once there are two sizes of batch, torch would go on with kernels that suit any size.
+            model.compile(dynamic=False)
+
+    @property
+    def best_model(self) -> nn.Module:
+        """The model to use: the average of its weights over the last steps, where there is one."""
+        return self.model if self.average is None else self.average.model
+
+    def epoch(self, epoch: int) -> Row:
+        """Train and validate once; `epoch` counts from 0. Returns the epoch's row; after a NaN, puts the model back."""
+        good = copy.deepcopy(self.state_dict())
+        try:
+            trained = self._trained(epoch)
+            validated = test(self.best_model, self.device, self.validation_loader, quiet=True)
+            if not math.isfinite(validated.loss):  # the last step ruined the weights, and no loss came after it
+                raise TrainingError(f"the validation loss is {validated.loss} after epoch {epoch + 1}: lower the rate")
+        except TrainingError:
+            self.load_state_dict(good)
+            raise
+        print(
+            f"epoch {epoch + 1:2d} of {self.recipe.epochs}: "
+            f"training loss {trained.loss:.3f}, accuracy {trained.accuracy:.1%}; "
+            f"validation loss {validated.loss:.3f}, accuracy {validated.accuracy:.1%}; {trained.seconds:.1f} s"
+        )
+        return {
+            "epoch": epoch + 1,
+            "size": self.recipe.size(epoch),
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "train_loss": trained.loss,
+            "train_accuracy": trained.accuracy,
+            "validation_loss": validated.loss,
+            "validation_accuracy": validated.accuracy,
+            "seconds": trained.seconds,
+        }
+
+    def _trained(self, epoch: int) -> Result:
+        self.train_loader.epoch, self.train_loader.size = epoch, self.recipe.size(epoch)
+        try:
+            with seeded(1_000_003 * self.seed + epoch, self.device):
+                return train(self.model, self.device, self.train_loader, self.optimizer, epoch + 1,
+                             loss_fn=self.recipe.loss, after_step=self._after_step, precision=self.precision,
+                             quiet=True)  # fmt: skip
+        except TorchDynamoException as error:  # at the first batch, before anything has moved
+            cause = getattr(error, "inner_exception", error)
+            reason = next((line for line in str(cause).splitlines() if line.strip()), type(cause).__name__)
+            log.warning("this network cannot be compiled here (%s): it trains as it is, slower", reason)
+            self.model.compile(disable=True)
+            return self._trained(epoch)
+
+    def _after_step(self) -> None:
+        self.scheduler.step()
+        if self.average is not None:
+            self.average.update()
+
+    def end(self) -> None:
+        """Leave the model with the weights to use, and not compiled."""
+        if self.recipe.compiled:
+            self.model.compile(disable=True)
+        if self.average is not None:
+            self.model.load_state_dict(self.average.model.state_dict())
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "model": self.model.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "scaler": self.precision.scaler.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        fused = [group.get("fused") for group in self.optimizer.param_groups]
+        self.optimizer.load_state_dict(state["optimizer"])
+        for group, here in zip(self.optimizer.param_groups, fused, strict=True):
+            if "fused" in group:  # which belongs to the device and not to the run
+                group["fused"] = here
+        self.scheduler.load_state_dict(state["scheduler"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        if state["scaler"]:  # empty where the run did without
+            self.precision.scaler.load_state_dict(state["scaler"])
+
+    def save(self, out: Path, rows: list[Row]) -> None:
+        """Write model.pt, from which the network can be used and the run gone on with, and metrics.jsonl."""
+        mean, std = self.splits.normalisation
+        saved = checkpoint.Checkpoint(
+            arguments=getattr(self.model, "arguments", {}),
+            weights=self.best_model.state_dict(),
+            classes=list(self.splits.classes),
+            mean=mean.tolist(),
+            std=std.tolist(),
+            data=self.splits.name,
+            results={"validation_accuracy": rows[-1]["validation_accuracy"]},
+            training={"state": self.state_dict(), "rows": rows, "settings": self._settings()},
+        )
+        checkpoint.save(saved, out / MODEL_FILE)
+        _write_metrics(out, rows)
+
+    def resume(self, out: Path) -> list[Row]:
+        """Take up the run in `out`; returns its rows. Raises CheckpointError where that was another run than this."""
+        path = out / MODEL_FILE
+        saved = checkpoint.load(path, self.device)
+        if saved.training is None:
+            raise checkpoint.CheckpointError(f"{path} is for use only: it lacks what going on with training needs")
+        before, now = saved.training["settings"], self._settings()
+        different = [f"{key} was {before.get(key)!r}, is {now[key]!r}" for key in now if before.get(key) != now[key]]
+        if different:
+            raise checkpoint.CheckpointError(
+                f"{path} was trained otherwise ({'; '.join(different)}): resume with the same settings, "
+                "or start afresh in another folder"
+            )
+        checkpoint.load_weights(self.model, saved.training["state"]["model"], path)
+        self.load_state_dict(saved.training["state"])
+        _write_metrics(out, saved.training["rows"])  # a kill may have come between the two files
+        return saved.training["rows"]
+
+    def _settings(self) -> dict[str, Any]:
+        """What a run that is taken up must have in common with this one."""
+        splits = self.splits
+        data = {"data": splits.name, "classes": splits.classes, "training images": len(splits.train)}
+        return {**data, "loader": type(self.train_loader).__name__, **asdict(self.recipe), "seed": self.seed}
+
+
+def _write_metrics(out: Path, rows: list[Row]) -> None:
+    with replacing(out / METRICS_FILE, "w") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)

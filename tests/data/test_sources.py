@@ -1,0 +1,346 @@
+import hashlib
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, TensorDataset
+from torchvision.datasets import CIFAR10, ImageFolder
+
+from eva import data
+from eva.data import download, shapes
+from eva.data import BatchLoader, DataError, Split, Splits, export_jpeg, load, loaders
+
+
+def test_an_image_folder_is_read_as_torchvision_reads_it(image_folder):
+    splits = load(image_folder)
+    truth = ImageFolder(image_folder / "test")
+    assert splits.classes == tuple(truth.classes) == ("teapot", "zebra")
+    assert splits.test.labels.tolist() == truth.targets
+    for ours, (theirs, _) in zip(splits.test.images, truth, strict=True):
+        assert np.array_equal(ours.permute(1, 2, 0).numpy(), np.asarray(theirs))
+    assert splits.name == "images (image folder)"
+
+
+def test_validation_is_a_balanced_tenth_and_the_same_each_time():
+    labels = torch.arange(400) % 4
+    images = torch.arange(400).view(-1, 1, 1, 1).expand(400, 3, 32, 32) % 256
+    everything = Split.numbered(images.to(torch.uint8), labels)
+    splits = data._assembled("x", "y", "abcd", everything, everything)
+    again = data._assembled("x", "y", "abcd", everything, everything)
+    assert splits.validation.labels.bincount().tolist() == [10] * 4
+    assert len(splits.train) == 360
+    assert torch.equal(splits.validation.images, again.validation.images)
+    assert sorted(splits.train.labels.tolist() + splits.validation.labels.tolist()) == sorted(labels.tolist())
+
+
+def test_decoded_images_are_kept_until_the_folder_changes(image_folder, monkeypatch):
+    first = load(image_folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(data.image_folder, "read_image", lambda path: pytest.fail("decoded again"))
+        second = load(image_folder)
+    assert torch.equal(first.train.images, second.train.images)
+    Image.new("RGB", (32, 32), "red").save(image_folder / "test" / "zebra" / "0.png")
+    assert not torch.equal(load(image_folder).test.images, first.test.images)
+
+
+def test_a_cache_that_cannot_be_written_costs_only_time(image_folder, tmp_path, monkeypatch, caplog):
+    blocked = tmp_path / "a file"
+    blocked.write_text("")
+    monkeypatch.setenv("EVA_CACHE", str(blocked / "cache"))
+    assert len(load(image_folder).test) == 4
+    assert "are not kept" in caplog.text
+
+
+def test_grey_and_large_images_are_converted_with_a_warning(image_folder, caplog):
+    Image.new("L", (32, 32), 100).save(image_folder / "test" / "teapot" / "0.png")
+    checks = np.kron(np.indices((32, 32)).sum(0) % 2 * 200, np.ones((2, 2))).astype(np.uint8)
+    Image.fromarray(np.stack([checks] * 3, -1)).save(image_folder / "test" / "teapot" / "1.png")
+    splits = load(image_folder)
+    assert "2 of 4 images were not RGB and 32x32" in caplog.text
+    assert (splits.test.images[0] == 100).all()
+    assert torch.equal(splits.test.images[1, 0], torch.from_numpy(checks[::2, ::2])), "64x64 is averaged to 32x32"
+
+
+def test_a_jpeg_copy_can_be_made_and_read_back(image_folder, tmp_path):
+    splits = load(image_folder)
+    export_jpeg(splits, tmp_path / "copy")
+    copy = load(tmp_path / "copy")
+    assert copy.classes == splits.classes
+    for which in ("train", "validation", "test"):  # JPEG changes each value a little and moves no image
+        original, read_back = getattr(splits, which), getattr(copy, which)
+        assert torch.equal(original.labels, read_back.labels)
+        assert torch.equal(original.indices, read_back.indices)
+        assert (original.images.float() - read_back.images.float()).abs().mean((1, 2, 3)).max() < 70
+        assert not torch.equal(original.images, read_back.images)
+    with Image.open(next((tmp_path / "copy" / "test" / "zebra").iterdir())) as image:
+        assert image.format == "JPEG"
+        assert image.layer[0][1:3] == (2, 2), "4:2:0"
+        assert image.layer[1][1:3] == (1, 1), "4:2:0"
+        reference = Image.new("RGB", (32, 32))
+        reference.save(tmp_path / "q75.jpg", quality=75)
+        with Image.open(tmp_path / "q75.jpg") as expected:
+            assert image.quantization == expected.quantization
+    with pytest.raises(FileExistsError, match="is not empty"):
+        export_jpeg(splits, tmp_path / "copy")
+
+
+def test_a_copy_of_shuffled_classes_holds_the_same_images_out(tmp_path):
+    """CIFAR-10's own order goes through the classes at random; a folder lists them class by class."""
+    rng = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 3, (90,), generator=rng)
+    images = torch.arange(90).view(-1, 1, 1, 1).expand(90, 3, 32, 32).to(torch.uint8) * 2
+    everything = Split.numbered(images.contiguous(), labels)
+    original = data._assembled("x", "y", "abc", everything, everything)
+    export_jpeg(original, tmp_path / "copy")
+    copy = load(tmp_path / "copy")
+    shades = [(split.images[:, 0, 0, 0].float() / 2).round().int() for split in (original.validation, copy.validation)]
+    assert sorted(shades[0].tolist()) == sorted(shades[1].tolist())
+
+
+def test_an_export_that_is_interrupted_leaves_nothing(image_folder, tmp_path, monkeypatch):
+    splits = load(image_folder)
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Image.Image, "save", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        export_jpeg(splits, tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
+    assert [path.name for path in tmp_path.glob(".copy*")] == []
+
+
+def test_sixteen_bits_of_grey_keep_their_shades(image_folder):
+    ramp = np.linspace(0, 65535, 1024).astype(np.uint16).reshape(32, 32)
+    Image.fromarray(ramp).save(image_folder / "test" / "teapot" / "0.png")
+    shades = load(image_folder).test.images[0, 0].numpy()
+    assert np.array_equal(shades, ramp // 256)
+
+
+def test_a_damaged_file_of_decoded_images_is_made_anew(image_folder, tmp_path, caplog):
+    first = load(image_folder)
+    (cached,) = (tmp_path / "cache").iterdir()
+    cached.write_bytes(cached.read_bytes()[:1000])
+    assert torch.equal(load(image_folder).test.images, first.test.images)
+    assert "is damaged" in caplog.text
+
+
+# Faults of a folder that was named: each is an error, and nothing stands in for it.
+
+
+def test_a_missing_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("EVA_DATA", str(tmp_path / "nowhere"))
+    with pytest.raises(DataError, match="nowhere, which is not a folder"):
+        load()
+
+
+def test_a_folder_of_something_else(tmp_path):
+    with pytest.raises(DataError, match=r"holds neither cifar-10-batches-py/ .* nor train/ and test/"):
+        load(tmp_path)
+
+
+def test_a_folder_with_the_archive_alone_says_how_to_use_it(tmp_path):
+    (tmp_path / "cifar-10-python.tar.gz").write_bytes(b"")
+    with pytest.raises(DataError, match="set EVA_MIRROR=file:///"):
+        load(tmp_path)
+
+
+def test_an_empty_class_folder(image_folder):
+    for file in (image_folder / "train" / "zebra").iterdir():
+        file.unlink()
+    with pytest.raises(DataError, match="zebra has no images"):
+        load(image_folder)
+
+
+def test_classes_that_differ_between_train_and_test(image_folder):
+    (image_folder / "test" / "zebra").rename(image_folder / "test" / "horse")
+    with pytest.raises(DataError, match=r"only one of them has \['horse', 'zebra'\]"):
+        load(image_folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"not an image", b"\x89PNG\r\n\x1a\n cut off"])
+def test_a_corrupt_image_is_named(image_folder, content):
+    (image_folder / "train" / "teapot" / "3.png").write_bytes(content)
+    with pytest.raises(DataError, match=r"teapot.3\.png cannot be read as an image .* replace or remove it"):
+        load(image_folder)
+
+
+class Crafted:
+    """A pickle of this would create a file, were it ever loaded."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+def test_batches_with_other_checksums_are_not_unpickled(tmp_path, monkeypatch):
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    for name in [entry[0] for entry in CIFAR10.train_list + CIFAR10.test_list] + ["batches.meta"]:
+        (folder / name).write_bytes(pickle.dumps(Crafted(tmp_path / "executed")))
+    with pytest.raises(DataError, match=r"its checksums are not CIFAR-10's.* replace it with the original"):
+        load(tmp_path)
+    monkeypatch.setenv("EVA_CACHE", str(tmp_path))
+    with pytest.raises(DataError, match="remove it to have it downloaded again"):
+        load()
+    assert not (tmp_path / "executed").exists()
+
+
+def test_torchvisions_layout_is_read_through_torchvision(tmp_path, monkeypatch):
+    """Small batches with checksums of their own, put where torchvision looks for CIFAR-10's."""
+    folder = tmp_path / "cifar-10-batches-py"
+    write_batches(folder, monkeypatch)
+    for named in (tmp_path, folder):
+        splits = load(named)
+        assert splits.name == "CIFAR-10"
+        truth = CIFAR10(tmp_path, train=False)
+        assert splits.test.labels.tolist() == truth.targets
+        assert np.array_equal(splits.test.images.permute(0, 2, 3, 1).numpy(), truth.data)
+    monkeypatch.setenv("EVA_CACHE", str(tmp_path))
+    assert load().name == "CIFAR-10", "the cache has the same layout"
+
+
+def write_batches(folder, monkeypatch):
+    """Write CIFAR-10's files with 20 images each, and tell torchvision their checksums. Returns the folder."""
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+
+    def write(name, content):
+        raw = pickle.dumps(content)
+        (folder / name).write_bytes(raw)
+        return [name, hashlib.md5(raw).hexdigest()]
+
+    def batch():
+        return {"data": rng.integers(0, 256, (20, 3072), np.uint8), "labels": [i % 10 for i in range(20)]}
+
+    monkeypatch.setattr(CIFAR10, "train_list", [write(f"data_batch_{i}", batch()) for i in range(1, 6)])
+    monkeypatch.setattr(CIFAR10, "test_list", [write("test_batch", batch())])
+    name, md5 = write("batches.meta", {"label_names": [f"class {i}" for i in range(10)]})
+    monkeypatch.setattr(CIFAR10, "meta", {"filename": name, "key": "label_names", "md5": md5})
+    return folder
+
+
+# Falling back
+
+
+def test_without_a_network_shapes_stand_in_loudly(monkeypatch, caplog):
+    monkeypatch.delenv("EVA_BUDGET")
+
+    def unreachable(archive, folder):
+        raise download.DownloadError("No mirror gave it")
+
+    monkeypatch.setattr(download, "fetch", unreachable)
+    splits = load()
+    assert splits.name == "Shapes-10"
+    assert "*** CIFAR-10 is not here: this runs on Shapes-10" in caplog.text
+    assert "No mirror gave it" in caplog.text
+    assert (len(splits.train), len(splits.validation), len(splits.test)) == (9000, 1000, 2000)
+    assert splits.classes == shapes.CLASSES
+
+
+def test_at_the_smoke_budget_nothing_is_downloaded(monkeypatch, caplog):
+    monkeypatch.setenv("EVA_BUDGET", "smoke")
+    monkeypatch.setattr(download, "fetch", lambda *_: pytest.fail("asked for a download"))
+    assert load().name == "Shapes-10"
+    assert "nothing is downloaded" in caplog.text
+
+
+# Splits and loaders
+
+
+def test_labels_without_a_class_are_refused():
+    split = Split.numbered(torch.zeros(3, 3, 32, 32, dtype=torch.uint8), torch.tensor([0, 1, 2]))
+    with pytest.raises(DataError, match="labels of the train split run from 0 to 2, but 2 classes need 0 to 1"):
+        Splits("x", "here", ("a", "b"), split, split, split)
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "message"),
+    [
+        (torch.zeros(2, 32, 32, 3, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64), r"got torch.uint8 \(2, 32"),
+        (torch.zeros(2, 3, 32, 32), torch.zeros(2, dtype=torch.int64), r"images must be uint8 .* got torch.float32"),
+        (torch.zeros(2, 3, 32, 32, dtype=torch.uint8), torch.zeros(2), r"labels must be int64 \(2,\), got torch.float"),
+        (torch.zeros(2, 3, 32, 32, dtype=torch.uint8), torch.zeros(3, dtype=torch.int64), r"\(2,\), got .* \(3,\)"),
+    ],
+)
+def test_a_split_of_the_wrong_shape_or_type_is_refused(images, labels, message):
+    with pytest.raises(DataError, match=message):
+        Split.numbered(images, labels)
+
+
+def test_normalisation_agrees_with_numpy(splits):
+    mean, std = splits.normalisation
+    pixels = splits.train.images.numpy() / 255
+    np.testing.assert_allclose(mean, pixels.mean((0, 2, 3)), rtol=1e-5)
+    np.testing.assert_allclose(std, pixels.std((0, 2, 3)), rtol=1e-5)
+
+
+def test_a_loader_gives_each_image_once_normalised_and_channels_last(splits):
+    loader = BatchLoader(splits.train, splits.normalisation, batch_size=40, shuffle=True)
+    batches = list(loader)
+    assert [len(labels) for _, labels in batches] == [40, 40, 16]
+    assert len(loader) == 3
+    images = torch.cat([images for images, _ in batches])
+    assert batches[0][0].is_contiguous(memory_format=torch.channels_last)
+    assert images.mean((0, 2, 3)).abs().max() < 1e-4
+    assert (images.std((0, 2, 3)) - 1).abs().max() < 1e-2
+    mean, std = (value.view(1, 3, 1, 1) for value in splits.normalisation)
+    back = ((images * std + mean) * 255).round().to(torch.uint8)
+    assert sorted(map(hash, map(bytes, back.numpy()))) == sorted(map(hash, map(bytes, splits.train.images.numpy())))
+    assert not torch.equal(torch.cat([labels for _, labels in batches]), splits.train.labels), "shuffled"
+
+
+def test_a_pass_depends_on_seed_and_epoch_alone(splits):
+    def passes(seed, start):
+        loader = loaders(splits, batch_size=32, seed=seed)[0]
+        loader.epoch = start
+        return [torch.cat([images for images, _ in loader]) for _ in range(2)]
+
+    first, second = passes(seed=0, start=0)
+    assert not torch.equal(first, second)
+    assert torch.equal(passes(seed=0, start=1)[0], second)
+    assert not torch.equal(passes(seed=1, start=0)[0], first)
+
+
+def test_only_training_images_are_shuffled_and_augmented(splits):
+    _, validation, test = loaders(splits, batch_size=8)
+    for loader, split in ((validation, splits.validation), (test, splits.test)):
+        assert torch.equal(torch.cat([labels for _, labels in loader]), split.labels)
+        plain = BatchLoader(split, splits.normalisation, batch_size=1000)
+        torch.testing.assert_close(torch.cat([images for images, _ in loader]), next(iter(plain))[0])
+
+
+def test_size_shrinks_the_images(splits):
+    loader = BatchLoader(splits.train, splits.normalisation, batch_size=8)
+    full = next(iter(loader))[0]
+    loader.size = 16
+    small = next(iter(loader))[0]
+    assert small.shape == (8, 3, 16, 16)
+    torch.testing.assert_close(small.mean((2, 3)), full.mean((2, 3)), atol=0.05, rtol=0)
+
+
+def test_a_loader_says_what_it_cannot_serve(splits):
+    with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
+        BatchLoader(splits.train, splits.normalisation, batch_size=0)
+    with pytest.raises(DataError, match="no images"):
+        BatchLoader(splits.train.take(slice(0, 0)), splits.normalisation, batch_size=4)
+
+
+def test_a_plain_dataloader_gives_the_same_kind_of_pairs(splits):
+    mean, std = (value.view(1, 3, 1, 1) for value in splits.normalisation)
+    plain = DataLoader(TensorDataset((splits.test.images / 255 - mean) / std, splits.test.labels), batch_size=1000)
+    (theirs, their_labels), (ours, our_labels) = next(iter(plain)), next(iter(loaders(splits)[2]))
+    torch.testing.assert_close(ours, theirs)
+    assert torch.equal(our_labels, their_labels)
+
+
+def test_loading_warns_of_nothing(image_folder):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load(image_folder)
+        load(image_folder)
