@@ -4,8 +4,7 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Mapping, Sequence
-from datetime import date
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,38 +43,6 @@ class Deadline:
     def allows(self, seconds: float) -> bool:
         """Whether something that takes `seconds` would end in time."""
         return time.monotonic() + seconds <= self.ends
-
-
-class Runs:
-    """Finished runs as JSON lines in a file, each with the `key` that says what it is a run of."""
-
-    def __init__(self, path: Path, fresh: bool = False) -> None:
-        self.path = path
-        if fresh:
-            path.unlink(missing_ok=True)
-        self.lines: list[Line] = []
-        for text in path.read_text("utf-8").splitlines() if path.exists() else []:
-            try:
-                self.lines.append(json.loads(text))
-            except ValueError:  # cut off while it was written: that run is made again
-                print(f"{path}: a line that cannot be read is left out: {text[:60]!r}")
-        if self.lines:
-            print(f"{path} has {len(self.lines)} finished runs, which are not made again (--fresh begins anew)")
-
-    def find(self, key: Mapping[str, Any]) -> Line | None:
-        """The run of that key, or None."""
-        plain = json.loads(json.dumps(key))  # what a tuple becomes in a file
-        return next((line for line in self.lines if line["key"] == plain), None)
-
-    def add(self, key: Mapping[str, Any], measured: Line) -> Line:
-        """Append a run, and return it."""
-        line = json.loads(json.dumps({**measured, "key": key, "date": date.today().isoformat()}))
-        self.lines.append(line)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        before = self.path.read_bytes() if self.path.exists() else b""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(("\n" if before and not before.endswith(b"\n") else "") + json.dumps(line) + "\n")
-        return line
 
 
 def write_report(path: Path, report: Line, page: str) -> None:

@@ -1,13 +1,17 @@
-"""Writing files whole or not at all, and one section of a page."""
+"""Files that are written whole or not at all: anew, by a section, or by a line of JSON."""
 
 import contextlib
+import json
+import logging
 import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
+
+log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
@@ -42,3 +46,28 @@ def replace_section(path: str | os.PathLike[str], name: str, text: str) -> None:
         raise ValueError(f"{path} has no lines <!--{name}--> and <!--/{name}-->: put them where the text belongs")
     with replacing(path, "w") as file:
         file.write(marks.sub(lambda found: f"{found[1]}{text.strip()}\n{found[2]}", page))
+
+
+def append_json(path: Path, value: dict[str, Any]) -> None:
+    """Add `value` to a file that has a line of JSON for each. A line that was cut off before stays by itself."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    before = path.read_bytes() if path.exists() else b""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(("\n" if before and not before.endswith(b"\n") else "") + json.dumps(value) + "\n")
+
+
+def read_json(path: Path, check: Callable[[Any], None] = lambda value: None) -> list[dict[str, Any]]:
+    """What `append_json` added, in order; nothing where there is no file.
+
+    A line that cannot be read, or for which `check` raises ValueError, is left out with a warning that names it.
+    """
+    values = []
+    for number, line in enumerate(path.read_text("utf-8").splitlines() if path.exists() else [], start=1):
+        try:
+            value = json.loads(line)
+            check(value)
+        except ValueError as error:
+            log.warning("%s, line %d is left out: %s. Mend it, or take it out", path.name, number, error)
+        else:
+            values.append(value)
+    return values

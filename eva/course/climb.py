@@ -1,6 +1,5 @@
 """Climb the ladder: train every step alike, by seed, and record what came of it. Goes on where it was stopped."""
 
-import json
 import logging
 import statistics
 from dataclasses import asdict, dataclass, replace
@@ -11,9 +10,9 @@ import torch
 import torch.nn.functional as F
 
 from eva.course import ledger
+from eva.course.runs import Runs
 from eva.data import Splits, loaders
 from eva.device import hardware, memory_format, seeded
-from eva.files import replacing
 from eva.measure import count_macs, count_parameters, peak_memory
 from eva.model import LADDER
 from eva.modules import placed
@@ -64,12 +63,13 @@ def climb(
     plan, revision = PLANS[budget], ledger.revision()
     numbers = list(range(seeds or plan.seeds))
     some = replace(splits, train=_every(splits, plan.images))
+    kept = Runs(runs / f"{budget}.jsonl")
     for step in LADDER:
         known = ledger.latest(ledger.read(path), budget, splits.name).get(step)
         conditions = _conditions(step, some, budget, plan.recipe, device)
         if known and known["seeds"] == numbers and all(known[name] == value for name, value in conditions.items()):
             continue
-        done = [_run(step, some, conditions, plan.recipe, device, seed, runs) for seed in numbers]
+        done = [_run(step, some, conditions, plan.recipe, device, seed, kept) for seed in numbers]
         ledger.record(
             path,
             **conditions,
@@ -131,20 +131,13 @@ def _conditions(step: str, splits: Splits, budget: str, recipe: Recipe, device: 
 
 
 def _run(
-    step: str,
-    splits: Splits,
-    conditions: dict[str, Any],
-    recipe: Recipe,
-    device: torch.device,
-    seed: int,
-    runs: Path,
+    step: str, splits: Splits, conditions: dict[str, Any], recipe: Recipe, device: torch.device, seed: int, runs: Runs
 ) -> dict[str, Any]:
     """One training run, or what is kept of it."""
-    kept = runs / f"{conditions['budget']}-{step.replace(' ', '-')}-{seed}.json"
-    if kept.exists():
-        run = json.loads(kept.read_text())
-        if run["conditions"] == conditions:
-            return run
+    key = {**conditions, "seed": seed}
+    kept = runs.find(key)
+    if kept is not None:
+        return kept
     log.info("%s, seed %d", step, seed)
     with seeded(seed, device):
         model = LADDER[step]()
@@ -152,12 +145,9 @@ def _run(
     if history.interrupted:
         raise KeyboardInterrupt  # half a run says nothing; those that are done are kept
     _, _, test_loader = loaders(splits, device=device)
-    run = {
-        "conditions": conditions,
+    measured = {
         "validation_accuracy": history.rows[-1]["validation_accuracy"],
         "test_accuracy": test(model, device, test_loader, quiet=True).accuracy,
         "seconds": history.seconds,
     }
-    with replacing(kept, "w") as file:
-        json.dump(run, file)
-    return run
+    return runs.add(key, measured)

@@ -5,7 +5,6 @@ data the later one counts. Figures in README and notebooks come from here.
 """
 
 import json
-import logging
 import math
 import statistics
 import subprocess
@@ -18,7 +17,7 @@ import numpy
 import torch
 import torchvision
 
-log = logging.getLogger(__name__)
+from eva.files import append_json, read_json
 
 PACKAGE = Path(__file__).parent.parent
 ROOT = PACKAGE.parent
@@ -55,25 +54,13 @@ def record(path: Path = LEDGER, **measured: Any) -> Line:
     measured.setdefault("revision", revision())
     _check(measured)
     line = {name: measured[name] for name in FIELDS}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    before = path.read_bytes() if path.exists() else b""
-    with path.open("a", encoding="utf-8") as file:  # a line that was cut off stays by itself
-        file.write(("\n" if before and not before.endswith(b"\n") else "") + json.dumps(line) + "\n")
+    append_json(path, line)
     return line
 
 
 def read(path: Path = LEDGER) -> list[Line]:
     """All lines that can be read. One that cannot is left out with a warning that names it; the file stays as it is."""
-    lines = []
-    for number, text in enumerate(path.read_text("utf-8").splitlines() if path.exists() else [], start=1):
-        try:
-            line = json.loads(text)
-            _check(line)
-        except ValueError as error:
-            log.warning("%s, line %d is left out: %s. Mend it, or take it out", path.name, number, error)
-        else:
-            lines.append(line)
-    return lines
+    return read_json(path, _check)
 
 
 def latest(lines: Sequence[Line], budget: str, data: str) -> dict[str, Line]:

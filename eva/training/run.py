@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch._dynamo.exc import TorchDynamoException
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from eva import augment, checkpoint
@@ -59,6 +60,7 @@ def fit(
     resume: bool = False,
     on_epoch: Callable[[list[Row]], Any] = lambda rows: None,
     make_loader: Callable[..., BatchLoader] = BatchLoader,
+    make_optimizer: Callable[[nn.Module, Recipe], Optimizer] = optimizer_for,
 ) -> History:
     """Train `model` by `recipe`, looking at the validation split after each epoch; the test split is not touched.
 
@@ -67,6 +69,7 @@ def fit(
     rows so far after each epoch. The order of images, augmentation and dropout depend on `seed` alone, and the caller's
     random state stays as it was. `make_loader` is called as BatchLoader is, for the training batches: give a subclass
     that mixes images, say, or draws them otherwise. (`resume` compares its name, and not what it was made with.)
+    `make_optimizer` makes the optimizer of the model and the recipe.
 
     Ctrl-C ends training early and returns what there is, marked `interrupted`. Where the loss stops being finite,
     TrainingError is raised and the model goes back to what it was after the last good epoch.
@@ -76,7 +79,7 @@ def fit(
     if recipe.batch_size > len(splits.train):
         log.warning("a batch of %d is larger than the training split: all its %d images make one step an epoch",
                     recipe.batch_size, len(splits.train))  # fmt: skip
-    run = _Run(model, splits, recipe, torch.device(device or default_device()), seed, make_loader)
+    run = _Run(model, splits, recipe, torch.device(device or default_device()), seed, make_loader, make_optimizer)
     history = History()
     if resume and out is not None:
         history.rows = run.resume(Path(out))
@@ -104,6 +107,7 @@ class _Run:
         device: torch.device,
         seed: int,
         make_loader: Callable[..., BatchLoader],
+        make_optimizer: Callable[[nn.Module, Recipe], Optimizer],
     ) -> None:
         self.model, self.splits, self.recipe, self.device, self.seed = (
             placed(model, device),
@@ -117,7 +121,7 @@ class _Run:
                                         augmentations=augment.named(recipe.augmentations), **served)  # fmt: skip
         self.validation_loader = BatchLoader(splits.validation, batch_size=max(500, recipe.batch_size), **served)
         steps = len(self.train_loader) * recipe.epochs
-        self.optimizer = optimizer_for(model, recipe)
+        self.optimizer = make_optimizer(model, recipe)
         self.scheduler = LambdaLR(self.optimizer, lambda step: recipe.rate(step, steps))
         self.precision = mixed_precision(device, on_cpu=recipe.cpu_bfloat16)
         self.average = None if recipe.ema is None else Average(model, recipe.ema)
