@@ -178,8 +178,8 @@ def _ledger(asked: argparse.Namespace) -> int:
     device = _device(asked.device)
     if asked.seeds is not None and asked.seeds < 1:
         raise UsageError(f"--seeds must be at least 1, got {asked.seeds}")
-    amount, runs, readme = _budget(device), RUNS / "ladder", ledger.ROOT / "README.md"
-    path = runs / "smoke.jsonl" if amount == "smoke" else ledger.LEDGER  # its accuracies mean nothing
+    amount, runs, readme = _budget(device), RUNS / "ladder.jsonl", ledger.ROOT / "README.md"
+    path = RUNS / "ladder-smoke.jsonl" if amount == "smoke" else ledger.LEDGER  # its accuracies mean nothing
     print(table(climb(data.load(asked.data), amount, device, seeds=asked.seeds, runs=runs, path=path)))
     lines = ledger.reference()
     if amount != "smoke" and readme.exists() and lines:  # a clone, where CIFAR-10 was climbed

@@ -39,10 +39,10 @@ class Recipe:
         if self.decay not in ("linear", "cosine"):
             raise ValueError(f'decay must be "linear" or "cosine", got {self.decay!r}')
         augment.named(self.augmentations)
-        if self.compiled and len(set(self.sizes)) > 4:
+        if self.compiled and len(set(self.sizes)) > 3:
             raise ValueError(
-                f"compiled takes 4 sizes at most, got {self.sizes}: torch keeps 8 compiled networks, and each size "
-                "needs two, since an epoch's last batch is smaller"
+                f"compiled takes 3 sizes at most, got {self.sizes}: torch keeps 8 compiled networks, and each size and "
+                "validation need two, since an epoch's last batch is smaller"
             )
 
     def size(self, epoch: int) -> int:

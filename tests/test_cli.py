@@ -9,11 +9,11 @@ import torch
 from PIL import Image
 
 from eva import checkpoint
-from eva.course import ledger
 from eva.__main__ import main
+from eva.course import ledger
 from eva.course.climb import PLANS
 from eva.model import Rung
-from eva.training import _Run
+from eva.training.run import _Run
 
 
 @pytest.fixture(autouse=True)
@@ -78,11 +78,13 @@ def interrupted(*_, **__):
 def test_ctrl_c_says_how_to_go_on_and_that_works(image_folder, capsys, monkeypatch):
     arguments = ["train", "--recipe", "smoke", "--data", str(image_folder), "--out", "run"]
     with monkeypatch.context() as patch:
-        patch.setattr("eva.training.train", interrupted)
+        patch.setattr("eva.training.run.train", interrupted)
         assert main(arguments) == 130
         assert "nothing to go on from" in capsys.readouterr().out
     with monkeypatch.context() as patch:
-        patch.setattr("eva.training._Run.save", lambda run, *rest, save=_Run.save: (save(run, *rest), interrupted()))
+        patch.setattr(
+            "eva.training.run._Run.save", lambda run, *rest, save=_Run.save: (save(run, *rest), interrupted())
+        )
         assert main(arguments) == 130
     assert f"eva train --recipe smoke --data {image_folder} --out run --resume" in capsys.readouterr().out
     assert main([*arguments, "--resume"]) == 0
@@ -150,7 +152,7 @@ def test_the_ladder_at_the_smoke_budget_leaves_the_repositorys_ledger_alone(tmp_
     monkeypatch.setitem(PLANS, "smoke", replace(PLANS["smoke"], images=32))
     assert main(["ledger", "--seeds", "1", "--device", "cpu"]) == 0
     assert "| plain | 189,642 |" in capsys.readouterr().out
-    assert len((tmp_path / "runs" / "ladder" / "smoke.jsonl").read_text().splitlines()) == 1
+    assert len((tmp_path / "runs" / "ladder-smoke.jsonl").read_text().splitlines()) == 1
     assert ledger.LEDGER.read_text() == before
     assert main(["ledger", "--seeds", "0"]) == 1
     assert "--seeds must be at least 1, got 0" in capsys.readouterr().err

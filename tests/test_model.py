@@ -5,15 +5,14 @@ import pytest
 import torch
 from torch import nn
 
+from eva.checkpoint import pretrained, pretrained_card
 from eva.measure import count_macs, count_parameters
-from eva.model import IDEAS, LADDER, Conv, Net, PlainConv, Residual, Rung, SeparableConv, pretrained, pretrained_card
+from eva.model import IDEAS, LADDER, Conv, Net, PlainConv, Residual, Rung, SeparableConv
 from eva.receptive_field import receptive_field
-from eva.recipes import RECIPES
-
-WIDTHS = sorted({recipe.width for recipe in RECIPES.values()})
+from eva.recipes import WIDTHS
 
 
-@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("width", sorted(WIDTHS.values()))
 def test_the_twin_has_at_least_two_and_a_half_times_the_parameters(width):
     assert count_parameters(Net(width, conv="standard")) >= 2.5 * count_parameters(Net(width))
 

@@ -5,7 +5,7 @@ import re
 import nbformat
 import pytest
 
-from eva.course import ledger
+from eva.course import ladder
 from tools.notebooks import badge, code_hash, notebooks, setup_cell
 
 NOTEBOOKS = notebooks()
@@ -70,10 +70,10 @@ def test_its_first_cells_are_as_everywhere(path):
 @every_notebook
 def test_tables_of_the_ladder_are_of_the_present_ledger(path):
     for cell in code_cells(path):
-        called = re.search(r'^ledger\.ladder\((?:upto="(.+)")?\)$', cell.source, re.MULTILINE)
+        called = re.search(r'^ladder\((?:upto="(.+)")?\)$', cell.source, re.MULTILINE)
         if called:
             shown = cell.outputs[-1]["data"]["text/plain"]
-            assert shown == repr(ledger.ladder(called[1])), f"the ledger changed: make refresh NB={path.name[:2]}"
+            assert shown == repr(ladder(called[1])), f"the ledger changed: make refresh NB={path.name[:2]}"
 
 
 def test_there_are_at_least_fourteen_exercises():

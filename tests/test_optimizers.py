@@ -1,5 +1,5 @@
 import copy
-from dataclasses import dataclass
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,11 +8,12 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from eva.data import loaders
 from eva.model import LADDER, Net
-from eva.optimizers import Muon, muon, orthogonalised
+from eva.optimizers import Muon, muon, optimizer_for, orthogonalised
 from eva.recipes import Recipe
 from eva.training import fit, train
 
 CPU = torch.device("cpu")
+RECIPE = Recipe(epochs=2, batch_size=16, learning_rate=0.05)
 
 
 def drawn(rng, low, high):
@@ -188,14 +189,8 @@ def test_it_trains_with_the_course_s_loop_and_a_schedule(splits):
     assert last["lr"] / first["lr"] == pytest.approx(0.02 / 0.05), "each group keeps its own rate"
 
 
-@dataclass(frozen=True)
-class WithMuon(Recipe):
-    def optimizer(self, model):
-        return muon(model, learning_rate=self.learning_rate, weight_decay=self.weight_decay)
-
-
 def test_fit_resumes_with_the_same_bits(splits, tmp_path):
-    recipe = WithMuon(epochs=2, width=0.125, batch_size=16, learning_rate=0.05)
+    recipe = Recipe(epochs=2, batch_size=16, learning_rate=0.05, matrix_rate=0.02)
 
     def interrupt(rows):
         raise KeyboardInterrupt
@@ -209,5 +204,24 @@ def test_fit_resumes_with_the_same_bits(splits, tmp_path):
     run(tmp_path / "parts", on_epoch=interrupt)
     resumed, history = run(tmp_path / "parts", resume=True)
     assert len(history.rows) == 2
-    for one, other in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True):
-        assert torch.equal(one, other)
+    for a, b in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_decay_touches_weights_only():
+    model = Net(0.125)
+    decayed, kept = optimizer_for(model, RECIPE).param_groups
+    assert {p.ndim for p in kept["params"]} == {1}
+    assert min(p.ndim for p in decayed["params"]) == 2
+    assert (decayed["weight_decay"], kept["weight_decay"]) == (RECIPE.weight_decay, 0)
+    assert len(decayed["params"]) + len(kept["params"]) == len(list(model.parameters()))
+
+
+def test_a_matrix_rate_puts_muon_on_the_convolutions_inside():
+    model = Net(0.125)
+    groups = optimizer_for(model, replace(RECIPE, matrix_rate=0.02)).param_groups
+    (matrices,) = [group["params"] for group in groups if group["matrices"]]
+    inside = [m.weight for m in model.modules() if isinstance(m, nn.Conv2d) and m.groups == 1 and m.in_channels > 3]
+    assert {id(parameter) for parameter in matrices} == {id(weight) for weight in inside}
+    assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
+    assert {group["lr"] for group in groups} == {0.02, RECIPE.learning_rate}

@@ -11,7 +11,7 @@ import yaml
 from rattler import MatchSpec
 
 from benchmarks import time_to_accuracy
-from eva.course import ledger
+from eva.course import ladder
 from tools.notebooks import index
 
 ROOT = Path(__file__).parent.parent
@@ -116,4 +116,4 @@ def test_the_readmes_list_of_notebooks_is_what_they_say_of_themselves():
 
 
 def test_the_readmes_ladder_is_of_the_ledger():
-    assert section("ladder") == str(ledger.ladder()), "python -m eva ledger"
+    assert section("ladder") == str(ladder()), "python -m eva ledger"

@@ -56,14 +56,14 @@ def climb(
 ) -> dict[str, ledger.Line]:
     """Train every step of the LADDER at `budget` with seeds 0, 1, ... and record each in the ledger at `path`.
 
-    `seeds` is how many, by default the budget's own. Each finished run is kept in `runs`, and is not made again; nor is
+    `seeds` is how many, by default the budget's own. Each finished run is kept in the file `runs`, and is not made again; nor is
     a step that the ledger has, measured alike. Returns the ledger's line of each step.
     Raises what `fit` raises.
     """
     plan, revision = PLANS[budget], ledger.revision()
     numbers = list(range(seeds or plan.seeds))
     some = replace(splits, train=_every(splits, plan.images))
-    kept = Runs(runs / f"{budget}.jsonl")
+    kept = Runs(runs)
     for step in LADDER:
         known = ledger.latest(ledger.read(path), budget, splits.name).get(step)
         conditions = _conditions(step, some, budget, plan.recipe, device)

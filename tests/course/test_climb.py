@@ -6,9 +6,8 @@ from torch import nn
 
 from eva.course import climb as module
 from eva.course import ledger
-from eva.data import shapes
 from eva.course.climb import PLANS, climb
-from eva.data import Split, Splits
+from eva.data import Split, Splits, shapes
 
 CPU = torch.device("cpu")
 
@@ -28,7 +27,7 @@ def splits():
 @pytest.fixture
 def trained(monkeypatch):
     """What was trained, as (step's place in the ladder, seed); the ladder has two small steps here."""
-    monkeypatch.setattr(module, "LADDER", {"one": tiny, "two": tiny})
+    monkeypatch.setattr(module, "LADDER", {"first": tiny, "second": tiny})
     monkeypatch.setitem(PLANS, "smoke", replace(PLANS["smoke"], images=50))
     runs, real = [], module.fit
 
@@ -43,16 +42,16 @@ def trained(monkeypatch):
 
 def test_each_step_is_trained_with_each_seed_and_recorded(splits, trained, tmp_path):
     path = tmp_path / "ledger.jsonl"
-    lines = climb(splits, "smoke", CPU, runs=tmp_path, path=path)
+    lines = climb(splits, "smoke", CPU, runs=tmp_path / "runs.jsonl", path=path)
     assert trained == [0, 1, 0, 1]
-    assert list(lines) == ["one", "two"]
+    assert list(lines) == ["first", "second"]
     assert ledger.read(path) == list(lines.values())
-    line = lines["one"]
+    line = lines["first"]
     assert line["seeds"] == [0, 1]
     assert line["parameters"] == sum(p.numel() for p in tiny().parameters())
     assert line["receptive_field"] == [3, 3]
     assert line["splits"] == {"train": 40, "validation": 40, "test": 40}
-    assert line["accuracies"] == lines["two"]["accuracies"], "the same network and seeds: the same bits"
+    assert line["accuracies"] == lines["second"]["accuracies"], "the same network and seeds: the same bits"
 
 
 def test_it_goes_on_where_it_was_stopped(splits, trained, tmp_path, monkeypatch):
@@ -61,28 +60,28 @@ def test_it_goes_on_where_it_was_stopped(splits, trained, tmp_path, monkeypatch)
     monkeypatch.setattr(module, "test", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt()) if len(trained) == 4
                         else real(*a, **k))  # fmt: skip
     with pytest.raises(KeyboardInterrupt):
-        climb(splits, "smoke", CPU, runs=tmp_path, path=path)
-    assert [line["step"] for line in ledger.read(path)] == ["one"]
+        climb(splits, "smoke", CPU, runs=tmp_path / "runs.jsonl", path=path)
+    assert [line["step"] for line in ledger.read(path)] == ["first"]
     monkeypatch.setattr(module, "test", real)
-    climb(splits, "smoke", CPU, runs=tmp_path, path=path)
+    climb(splits, "smoke", CPU, runs=tmp_path / "runs.jsonl", path=path)
     assert trained == [0, 1, 0, 1, 1], "only the run that was cut off"
-    climb(splits, "smoke", CPU, runs=tmp_path, path=path)
+    climb(splits, "smoke", CPU, runs=tmp_path / "runs.jsonl", path=path)
     assert len(trained) == 5
     assert len(ledger.read(path)) == 2
-    climb(splits, "smoke", CPU, seeds=3, runs=tmp_path, path=path)
+    climb(splits, "smoke", CPU, seeds=3, runs=tmp_path / "runs.jsonl", path=path)
     assert trained[5:] == [2, 2], "more seeds: those that are there stay"
 
 
 def test_runs_of_another_recipe_are_made_again(splits, trained, tmp_path, monkeypatch):
     path = tmp_path / "ledger.jsonl"
-    climb(splits, "smoke", CPU, runs=tmp_path, path=path)
+    climb(splits, "smoke", CPU, runs=tmp_path / "runs.jsonl", path=path)
     plan = PLANS["smoke"]
     monkeypatch.setitem(PLANS, "smoke", replace(plan, recipe=replace(plan.recipe, learning_rate=0.001)))
-    climb(splits, "smoke", CPU, runs=tmp_path, path=path)
+    climb(splits, "smoke", CPU, runs=tmp_path / "runs.jsonl", path=path)
     assert len(trained) == 8
 
 
 def test_the_climb_leaves_the_random_state_alone(splits, trained, tmp_path):
     before = torch.get_rng_state()
-    climb(splits, "smoke", CPU, runs=tmp_path, path=tmp_path / "ledger.jsonl")
+    climb(splits, "smoke", CPU, runs=tmp_path / "runs.jsonl", path=tmp_path / "ledger.jsonl")
     assert torch.equal(before, torch.get_rng_state())

@@ -1,0 +1,55 @@
+from dataclasses import replace
+
+import pytest
+
+from eva.recipes import RECIPES, WIDTHS, Recipe
+
+TINY = Recipe(epochs=2, batch_size=16, learning_rate=0.05)
+WIDTH = 0.125
+
+
+@pytest.mark.parametrize("decay", ["linear", "cosine"])
+def test_the_rate_rises_falls_and_ends_near_zero(decay):
+    recipe = replace(TINY, decay=decay, warmup=0.25)
+    rates = [recipe.rate(step, 100) for step in range(101)]
+    top = rates.index(max(rates))
+    assert max(rates) == 1
+    assert 23 <= top <= 26
+    assert rates[: top + 1] == sorted(rates[: top + 1])
+    assert rates[top:] == sorted(rates[top:], reverse=True)
+    assert rates[0] > 0, "no step is wasted"
+    assert rates[99] < 0.02
+    assert rates[100] == 0
+
+
+def test_sizes_are_spread_over_any_number_of_epochs():
+    assert [replace(TINY, epochs=6, sizes=(16, 24, 32)).size(epoch) for epoch in range(6)] == [16, 16, 24, 24, 32, 32]
+    assert [replace(TINY, epochs=5, sizes=(16, 24)).size(epoch) for epoch in range(5)] == [16, 16, 24, 24, 24]
+
+
+@pytest.mark.parametrize("epochs", range(1, 12))
+@pytest.mark.parametrize("sizes", [(16,), (16, 32), (16, 20, 24, 28, 32), tuple(range(8, 33, 2))])
+def test_a_run_of_any_length_never_shrinks_its_images_and_ends_at_full_size(epochs, sizes):
+    recipe = replace(TINY, epochs=epochs, sizes=sizes)
+    seen = [recipe.size(epoch) for epoch in range(epochs)]
+    assert seen == sorted(seen)
+    assert seen[-1] == sizes[-1]
+    counts = [seen.count(size) for size in sizes]
+    assert max(counts) - min(counts) <= 1, "equal parts"
+
+
+def test_each_recipe_has_a_width():
+    assert WIDTHS.keys() == RECIPES.keys()
+
+
+def test_a_bad_recipe_is_refused():
+    with pytest.raises(ValueError, match='"linear" or "cosine", got \'steps\''):
+        replace(TINY, decay="steps")
+    with pytest.raises(ValueError, match="epochs must be at least 1, got 0"):
+        replace(TINY, epochs=0)
+    with pytest.raises(ValueError, match="no augmentation 'rotate': choose from 'flip', 'translate', 'cutout'"):
+        replace(TINY, augmentations=("flip", "rotate"))
+    with pytest.raises(ValueError, match="compiled takes 3 sizes at most"):
+        replace(RECIPES["cpu"], compiled=True)
+    with pytest.raises(KeyError, match="no recipe 'tpu': choose one of 'cpu', 'gpu', 'best', 'smoke'"):
+        RECIPES["tpu"]
