@@ -1,11 +1,11 @@
 """The network of this course, and the blocks that it is made of.
 
 Conv            3x3 convolution, batch norm, ReLU; with dilation=2 it spans 5x5 pixels at the same cost
-SeparableConv   each map by itself, then a 1x1 convolution across maps, batch norm, ReLU
+SeparableConv   each map by itself, then a 1x1 convolution across maps; batch norm, ReLU
 Residual        adds a block's input to its output
-Rung            a small network with as many of the course's ideas as one names
+Rung            a small network with those of the course's ideas that are named
 Net             all of them at their final sizes: dilated first, separable in the middle, standard at the end
-LADDER          from plain convolutions to Net, one idea a step
+LADDER          from plain convolutions to Net, one idea more at each step
 """
 
 from collections.abc import Callable
@@ -68,7 +68,7 @@ class Residual(nn.Sequential):
 IDEAS = ("global average pooling", "batch norm", "dropout", "dilated", "depthwise separable", "residual")
 
 
-class Rung(nn.Sequential):
+class Rung(nn.Module):
     """Seven 3x3 convolutions with those of the course's IDEAS that are named: `Rung()` has none, `Rung(*IDEAS)` all.
 
     Images (N, 3, 32, 32), normalised, to logits (N, classes). Leave one idea out to see what it does (the separable
@@ -76,22 +76,27 @@ class Rung(nn.Sequential):
     """
 
     def __init__(self, *ideas: str, classes: int = 10) -> None:
+        super().__init__()
         unknown = [idea for idea in ideas if idea not in IDEAS]
         if unknown:
             raise ValueError(f"there is no idea {unknown[0]!r}: name some of {', '.join(IDEAS)}")
         conv: Callable[..., nn.Module] = Conv if "batch norm" in ideas else PlainConv
-        middle = SeparableConv if "depthwise separable" in ideas else conv
-        repeat = Residual if "residual" in ideas else nn.Sequential  # of layers that keep the shape
-        dropout = [nn.Dropout(DROPOUT)] if "dropout" in ideas else []
+        middle_conv = SeparableConv if "depthwise separable" in ideas else conv
         rate = 2 if "dilated" in ideas else 1
+        residual = Residual if "residual" in ideas else nn.Sequential
+        dropout = partial(nn.Dropout, DROPOUT) if "dropout" in ideas else nn.Identity
         pooled = "global average pooling" in ideas
-        super().__init__(
-            *(conv(3, STEM), conv(STEM, 32, rate), nn.MaxPool2d(2), repeat(conv(32, 32, rate)), *dropout),
-            *(middle(32, 64), nn.MaxPool2d(2), repeat(middle(64, 64)), *dropout),
-            *(conv(64, 64), repeat(conv(64, 64)), *dropout),
-            *((nn.AdaptiveAvgPool2d(1), nn.Flatten()) if pooled else (nn.Flatten(),)),
-            nn.Linear(64 if pooled else 64 * 8 * 8, classes),
-        )
+
+        self.stem = conv(3, STEM)
+        self.initial = nn.Sequential(conv(STEM, 32, rate), nn.MaxPool2d(2), residual(conv(32, 32, rate)), dropout())
+        self.middle = nn.Sequential(middle_conv(32, 64), nn.MaxPool2d(2), residual(middle_conv(64, 64)), dropout())
+        self.final = nn.Sequential(conv(64, 64), residual(conv(64, 64)), dropout())
+        self.pool = nn.AdaptiveAvgPool2d(1) if pooled else nn.Identity()
+        self.classifier = nn.Linear(64 if pooled else 64 * 8 * 8, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = self.final(self.middle(self.initial(self.stem(images))))
+        return self.classifier(self.pool(maps).flatten(1))
 
 
 class Net(nn.Module):

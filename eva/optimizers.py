@@ -72,11 +72,11 @@ class Muon(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            moved = [parameter for parameter in group["params"] if parameter.grad is not None]
-            directions = [self._direction(parameter, group) for parameter in moved]
+            parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+            directions = [self._direction(parameter, group) for parameter in parameters]
             if group["matrices"]:
                 directions = _all_orthogonalised(directions)
-            for parameter, direction in zip(moved, directions, strict=True):
+            for parameter, direction in zip(parameters, directions, strict=True):
                 parameter.add_(direction, alpha=-group["lr"])
         return loss
 

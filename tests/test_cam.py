@@ -30,7 +30,7 @@ def headed(*layers, maps=8, classes=4) -> nn.Sequential:
 
 POOLED = {  # end in global average pooling and a linear layer: the model, and its map
     "Net": (lambda: Net(0.125), lambda m: lambda x: m.final(m.middle(m.initial(m.stem(x))))),
-    "Rung": (lambda: Rung(*IDEAS), lambda m: nn.Sequential(*list(m)[:-3])),
+    "Rung": (lambda: Rung(*IDEAS), lambda m: nn.Sequential(m.stem, m.initial, m.middle, m.final)),
     "resnet18": (
         lambda: torchvision.models.resnet18(num_classes=5),  # of 32 pixels it leaves one
         lambda m: nn.Sequential(*list(m.children())[:-2]),

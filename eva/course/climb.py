@@ -56,8 +56,8 @@ def climb(
 ) -> dict[str, ledger.Line]:
     """Train every step of the LADDER at `budget` with seeds 0, 1, ... and record each in the ledger at `path`.
 
-    `seeds` is how many, by default the budget's own. Each finished run is kept in the file `runs`, and is not made again; nor is
-    a step that the ledger has, measured alike. Returns the ledger's line of each step.
+    `seeds` is how many, by default the budget's own. Each finished run is kept in the file `runs`, and is not made
+    again; nor is a step that the ledger has, measured alike. Returns the ledger's line of each step.
     Raises what `fit` raises.
     """
     plan, revision = PLANS[budget], ledger.revision()

@@ -21,13 +21,13 @@ class Guess:
             raise TypeError(f"value must be a number, got {value!r}: write it without its unit")
         self.question, self.unit, self.value, self.choices = question, unit, value, choices
         options = f" One of {', '.join(map(repr, choices))}." if choices else ""
-        said = "Write your guess in place of None." if value is None else f"Your guess: {self._told(value)}."
-        print(f"{question}{options} {said}")
+        state = "Write your guess in place of None." if value is None else f"Your guess: {self._with_unit(value)}."
+        print(f"{question}{options} {state}")
 
     def reveal(self, truth: float | str) -> None:
         """Show the truth beside the guess. A number within a tenth of the truth is close; a choice is right or not."""
         if self.value is None:
-            print(f"{self.question} {self._told(truth)}. (no guess)")
+            print(f"{self.question} {self._with_unit(truth)}. (no guess)")
             return
         if isinstance(truth, str) or isinstance(self.value, str):
             right = self.value == truth
@@ -35,9 +35,9 @@ class Guess:
         else:
             difference = abs(self.value - truth)
             right = difference <= 0.1 * abs(truth)
-            verdict = f"{self._told(difference)} off" + (": close enough." if right else ".")
+            verdict = f"{self._with_unit(difference)} off" + (": close enough." if right else ".")
         Guess.scores[self.question] = right
-        print(f"{self.question} {self._told(truth)}; you said {self._told(self.value)}, {verdict}")
+        print(f"{self.question} {self._with_unit(truth)}; you said {self._with_unit(self.value)}, {verdict}")
 
     @classmethod
     def summary(cls) -> None:
@@ -48,7 +48,7 @@ class Guess:
         near = sum(cls.scores.values())
         print(f"{near} of your {len(cls.scores)} guesses were close: within a tenth, or the right choice.")
 
-    def _told(self, value: float | str) -> str:
+    def _with_unit(self, value: float | str) -> str:
         if isinstance(value, str):
             return value
         return f"{value:,.4g} {self.unit}".strip() if abs(value) < 1e4 else f"{value:,.0f} {self.unit}".strip()

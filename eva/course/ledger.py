@@ -1,7 +1,7 @@
 """The ledger: what each step of the ladder measured.
 
-`results/ledger.jsonl` has a line a step, in JSON, and lines are only ever added: of two for the same step, budget and
-data the later one counts. Figures in README and notebooks come from here.
+`results/ledger.jsonl` has a line of JSON for each step, and lines are only ever added: of two for the same step,
+budget and data the later one counts. Figures in README and notebooks come from here.
 """
 
 import json
@@ -39,7 +39,7 @@ class LedgerError(ValueError):
 def record(path: Path = LEDGER, **measured: Any) -> Line:
     """Append what was measured of one step as one line, and return it.
 
-    `accuracies` and `test_accuracies` are fractions, one a seed, in the order of `seeds`; `splits` has the number of
+    `accuracies` and `test_accuracies` are fractions, one per seed, in the order of `seeds`; `splits` has the number of
     images in each split; `recipe` what it was trained by; `seconds` is of training, the median of the seeds;
     `peak_memory` bytes of one training step; `revision` that of the source when it began, by default the present one.
     Mean, standard deviation, versions and date are added here. Raises LedgerError where a field is missing or unknown,
@@ -70,7 +70,7 @@ def latest(lines: Sequence[Line], budget: str, data: str) -> dict[str, Line]:
 
 def reference() -> dict[str, Line]:
     """The reference runs on CIFAR-10, by step: of those that compare, the furthest climb; of equals that on a GPU."""
-    climbs: dict[str, dict[str, Line]] = {}  # one begun on another machine does not mix with one that is whole
+    climbs: dict[str, dict[str, Line]] = {}  # a climb begun on another machine does not mix with one that is whole
     for line in read():
         if line["data"].startswith("CIFAR-10") and line["budget"] != "smoke":
             alike = json.dumps([line[name] for name in ("budget", *ALIKE)])
@@ -87,7 +87,7 @@ def difference(line: Line, before: Line) -> tuple[float, float, float]:
     """
     if line["seeds"] != before["seeds"]:
         raise LedgerError(f"seeds {line['seeds']} and {before['seeds']} do not pair: measure both with the same")
-    differences = [one - other for one, other in zip(line["accuracies"], before["accuracies"], strict=True)]
+    differences = [now - then for now, then in zip(line["accuracies"], before["accuracies"], strict=True)]
     mean = statistics.mean(differences)
     half = _student(len(differences) - 1) * _sd(differences) / math.sqrt(len(differences))
     return mean, mean - half, mean + half
@@ -113,7 +113,7 @@ def _check(line: Any) -> None:
         ))  # fmt: skip
     if not line["seeds"] or not len(line["seeds"]) == len(line["accuracies"]) == len(line["test_accuracies"]):
         counts = ", ".join(f"{len(line[name])} {name}" for name in ("seeds", "accuracies", "test_accuracies"))
-        raise LedgerError(f"there must be one accuracy a seed, got {counts}")
+        raise LedgerError(f"there must be one accuracy per seed, got {counts}")
 
 
 def revision() -> str:

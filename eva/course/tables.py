@@ -26,15 +26,16 @@ def table(lines: dict[str, Line], upto: str | None = None) -> Table:
     steps = steps[: steps.index(upto) + 1] if upto else steps
     first = lines[steps[0]]
     for name in ALIKE:
-        other = next((step for step in steps if lines[step][name] != first[name]), None)
-        if other:
+        unlike = next((step for step in steps if lines[step][name] != first[name]), None)
+        if unlike:
             raise LedgerError(
-                f"{name} of {other!r} is {lines[other][name]!r} and of {steps[0]!r} {first[name]!r}: measure both alike"
+                f"{name} of {unlike!r} is {lines[unlike][name]!r} and of {steps[0]!r} {first[name]!r}: "
+                "measure both alike"
             )
     rows = []
     for step, before in zip(steps, [None, *steps], strict=False):
         line = lines[step]
-        change = _told(*difference(line, lines[before])) if before else ""
+        change = _change(*difference(line, lines[before])) if before else ""
         spread = f" ± {100 * line['accuracy_sd']:.1f}" if len(line["seeds"]) > 1 else ""
         field, parameters, macs = line["receptive_field"][0], line["parameters"], line["macs"]
         cells = (step, f"{parameters:,}", f"{macs / 1e6:.1f}", f"{field}", f"{line['seconds']:.0f}")
@@ -50,8 +51,8 @@ def table(lines: dict[str, Line], upto: str | None = None) -> Table:
     return Table(titles, rows, note)
 
 
-def _told(mean: float, low: float, high: float) -> str:
+def _change(mean: float, low: float, high: float) -> str:
     if math.isnan(low):
         return f"{100 * mean:+.1f} (one seed)"
-    said = ", no difference that could be measured" if low <= 0 <= high else ""
-    return f"{100 * mean:+.1f} ({100 * low:+.1f} to {100 * high:+.1f}{said})"
+    verdict = ", no difference that could be measured" if low <= 0 <= high else ""
+    return f"{100 * mean:+.1f} ({100 * low:+.1f} to {100 * high:+.1f}{verdict})"

@@ -167,7 +167,7 @@ def _mirrors(archive: Archive) -> list[str]:
 def _reachable(mirrors: Sequence[str], problems: dict[str, str]) -> Iterator[str]:
     """Those of `mirrors` that answer, in order, each as soon as it is known.
 
-    All are asked at once: without a network the answer takes one time-out, not one a mirror. The threads are daemons
+    All are asked at once: without a network the answer takes one time-out, not one per mirror. The threads are daemons
     because a look-up of a host's name cannot be interrupted.
     """
     answers: dict[str, str] = {}  # the empty string is a yes

@@ -21,7 +21,7 @@ CLASSES = tuple("{}-{}_{}-{}".format(*(MARKS[mark] for mark in arrangement)) for
 # otherwise "the dot is near the top" would be visible to it. The marks of a row are 11 pixels apart.
 CENTRES = ((10.0, 10.0), (10.0, 21.0), (21.0, 10.0), (21.0, 21.0))  # (row, column), pixels
 RADIUS = 2.5
-HUES = (0.0, 0.12, 0.38, 0.62)  # one a mark (red, orange, green, blue), so that the marks survive halving to 16x16
+HUES = (0.0, 0.12, 0.38, 0.62)  # one per mark (red, orange, green, blue), so that the marks survive halving to 16x16
 
 
 def render(count: int, seed: int) -> tuple[Tensor, Tensor]:

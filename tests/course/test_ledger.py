@@ -50,8 +50,8 @@ def test_lines_are_added_and_the_last_of_a_step_counts(path):
 
 @pytest.mark.parametrize(("change", "words"), [
     ({"speed": 3}, "unknown: speed"),
-    ({"seeds": [0]}, "one accuracy a seed, got 1 seeds, 3 accuracies, 3 test_accuracies"),
-    ({"accuracies": [], "seeds": [], "test_accuracies": []}, "one accuracy a seed, got 0 seeds"),
+    ({"seeds": [0]}, "one accuracy per seed, got 1 seeds, 3 accuracies, 3 test_accuracies"),
+    ({"accuracies": [], "seeds": [], "test_accuracies": []}, "one accuracy per seed, got 0 seeds"),
 ])  # fmt: skip
 def test_a_line_that_is_not_fit_is_refused_and_nothing_is_written(path, change, words):
     with pytest.raises(LedgerError, match=words):
