@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from eva.files import replacing
 from eva.model import Net
 
-FORMAT = 1
+_FORMAT = 1
 
 
 class CheckpointError(ValueError):
@@ -41,7 +41,7 @@ def save(checkpoint: Checkpoint, path: str | os.PathLike[str]) -> None:
     # dataclasses.asdict would copy every tensor.
     content = {field.name: getattr(checkpoint, field.name) for field in fields(checkpoint)}
     with replacing(path) as file:
-        torch.save({"format": FORMAT, **content}, file)
+        torch.save({"format": _FORMAT, **content}, file)
 
 
 def load(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> Checkpoint:
@@ -56,9 +56,9 @@ def load(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> Ch
     except (RuntimeError, EOFError, OSError, ValueError, LookupError, AttributeError, pickle.UnpicklingError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{path} cannot be read as a checkpoint, and nothing in it was run: {reason}") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    if not isinstance(content, dict) or content.get("format") != _FORMAT:
         found = content.get("format") if isinstance(content, dict) else type(content).__name__
-        raise CheckpointError(f"{path} is not a checkpoint of format {FORMAT} (found {found!r}): it was made elsewhere")
+        raise CheckpointError(f"{path} is no checkpoint of format {_FORMAT} (found {found!r}): it was made elsewhere")
     del content["format"]
     expected = {field.name for field in fields(Checkpoint)}
     if content.keys() != expected:

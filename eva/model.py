@@ -14,8 +14,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-STEM = 32  # feature maps that the first convolution makes of the three colours, at every width
-DROPOUT = 0.03
+_STEM = 32  # feature maps that the first convolution makes of the three colours, at every width
+_DROPOUT = 0.03
 
 
 class Conv(nn.Sequential):
@@ -84,11 +84,11 @@ class Rung(nn.Module):
         middle_conv = SeparableConv if "depthwise separable" in ideas else conv
         rate = 2 if "dilated" in ideas else 1
         residual = Residual if "residual" in ideas else nn.Sequential
-        dropout = partial(nn.Dropout, DROPOUT) if "dropout" in ideas else nn.Identity
+        dropout = partial(nn.Dropout, _DROPOUT) if "dropout" in ideas else nn.Identity
         pooled = "global average pooling" in ideas
 
-        self.stem = conv(3, STEM)
-        self.initial = nn.Sequential(conv(STEM, 32, rate), nn.MaxPool2d(2), residual(conv(32, 32, rate)), dropout())
+        self.stem = conv(3, _STEM)
+        self.initial = nn.Sequential(conv(_STEM, 32, rate), nn.MaxPool2d(2), residual(conv(32, 32, rate)), dropout())
         self.middle = nn.Sequential(middle_conv(32, 64), nn.MaxPool2d(2), residual(middle_conv(64, 64)), dropout())
         self.final = nn.Sequential(conv(64, 64), residual(conv(64, 64)), dropout())
         self.pool = nn.AdaptiveAvgPool2d(1) if pooled else nn.Identity()
@@ -120,12 +120,12 @@ class Net(nn.Module):
         middle_conv: Callable[[int, int], nn.Module] = SeparableConv if conv == "separable" else Conv
         first, middle, last = (max(8, 8 * round(maps * width / 8)) for maps in (64, 192, 128))
 
-        self.stem = Conv(3, STEM)
+        self.stem = Conv(3, _STEM)
         self.initial = nn.Sequential(
-            Conv(STEM, first, dilation=2),
+            Conv(_STEM, first, dilation=2),
             nn.MaxPool2d(2),
             Residual(Conv(first, first, dilation=2)),
-            nn.Dropout(DROPOUT),
+            nn.Dropout(_DROPOUT),
         )
         self.middle = nn.Sequential(
             middle_conv(first, middle),
@@ -133,12 +133,12 @@ class Net(nn.Module):
             Residual(middle_conv(middle, middle), middle_conv(middle, middle)),
             Residual(middle_conv(middle, middle), middle_conv(middle, middle)),
             middle_conv(middle, middle),
-            nn.Dropout(DROPOUT),
+            nn.Dropout(_DROPOUT),
         )
         self.final = nn.Sequential(
             Conv(middle, last),
             Residual(Conv(last, last)),
-            nn.Dropout(DROPOUT),
+            nn.Dropout(_DROPOUT),
         )
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Linear(last, classes)

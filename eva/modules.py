@@ -9,7 +9,7 @@ from torch import nn
 
 from eva.device import memory_format
 
-Model = TypeVar("Model", bound=nn.Module)
+_Model = TypeVar("_Model", bound=nn.Module)
 
 
 @contextmanager
@@ -30,6 +30,6 @@ def unwrapped(model: nn.Module) -> nn.Module:
     return model.module if isinstance(model, nn.DataParallel) else model
 
 
-def placed(model: Model, device: torch.device) -> Model:
+def placed(model: _Model, device: torch.device) -> _Model:
     """`model`, moved to `device`, in the memory format that suits it."""
     return model.to(device, memory_format=memory_format(device))  # type: ignore[call-overload]  # torch's stubs lack it

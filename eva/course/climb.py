@@ -23,7 +23,7 @@ from eva.training import fit, test
 
 log = logging.getLogger(__name__)
 
-CPU = torch.device("cpu")
+_CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -78,15 +78,15 @@ def climb(
             accuracies=[run["validation_accuracy"] for run in done],
             test_accuracies=[run["test_accuracy"] for run in done],
             seconds=statistics.median(run["seconds"] for run in done),
-            peak_memory=step_memory(step, plan.recipe.batch_size, device if device.type == "cuda" else CPU),
+            peak_memory=_step_memory(step, plan.recipe.batch_size, device if device.type == "cuda" else _CPU),
         )
     return ledger.latest(ledger.read(path), budget, splits.name)
 
 
-def step_memory(step: str, batch_size: int, device: torch.device) -> int:
+def _step_memory(step: str, batch_size: int, device: torch.device) -> int:
     """Bytes that one training step on a batch of 32x32 images takes at its peak, beyond the model's own.
 
-    On a CUDA device or a CPU, where bytes can be counted; in the precision and memory format of `fit`, and with
+    On a CUDA device or a _CPU, where bytes can be counted; in the precision and memory format of `fit`, and with
     libraries' workspaces there before.
     """
     precision = mixed_precision(device)

@@ -19,10 +19,10 @@ import torchvision
 
 from eva.files import append_json, read_json
 
-PACKAGE = Path(__file__).parent.parent
-ROOT = PACKAGE.parent
-IN_CLONE, INSTALLED = ROOT / "results" / "ledger.jsonl", PACKAGE / "results" / "ledger.jsonl"
-LEDGER = INSTALLED if INSTALLED.exists() else IN_CLONE
+_PACKAGE = Path(__file__).parent.parent
+ROOT = _PACKAGE.parent  # of the clone
+_INSTALLED = _PACKAGE / "results" / "ledger.jsonl"
+LEDGER = _INSTALLED if _INSTALLED.exists() else ROOT / "results" / "ledger.jsonl"
 FIELDS = ("step", "data", "splits", "budget", "recipe", "seeds", "accuracies", "accuracy", "accuracy_sd",
           "test_accuracies", "parameters", "macs", "receptive_field", "seconds", "peak_memory", "hardware", "versions",
           "date", "revision")  # fmt: skip

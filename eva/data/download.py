@@ -27,13 +27,13 @@ from tqdm import tqdm
 from eva.files import replacing
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 ANSWER_WITHIN = 8.0  # seconds that all mirrors together have for their first byte: without a network, this is the wait
 STALL = 10.0  # seconds without a byte, after which the next mirror is tried too
 SLOW = 200_000  # bytes a second, below which the next mirror is tried ...
 PATIENCE = 10.0  # ... once the average over this many seconds is known
-TRIES = 5  # how often one mirror's cut connection is taken up again
+_TRIES = 5  # how often one mirror's cut connection is taken up again
 
 
 class DownloadError(RuntimeError):
@@ -214,8 +214,8 @@ def _download(url: str, file: IO[bytes], archive: Archive, slow: float) -> None:
                     raise _Slow(0.0) from error
                 log.info("%s after %d bytes: %s", url, file.tell(), error)
             tries = 0 if file.tell() - received > archive.size // 100 else tries + 1
-            if tries == TRIES:
-                raise DownloadError(f"the connection was cut {TRIES} times in a row, at {file.tell():,} bytes")
+            if tries == _TRIES:
+                raise DownloadError(f"the connection was cut {_TRIES} times in a row, at {file.tell():,} bytes")
 
 
 def _receive(
@@ -237,7 +237,7 @@ def _receive(
             began, before = time.monotonic(), received
 
 
-def _network(action: Callable[[], T], otherwise: type[Exception] = DownloadError) -> T:
+def _network(action: Callable[[], _T], otherwise: type[Exception] = DownloadError) -> _T:
     """Run `action`, turning whatever a server or the way to it can do wrong into DownloadError or `otherwise`."""
     try:
         return action()

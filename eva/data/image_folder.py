@@ -19,7 +19,7 @@ from eva.files import replacing
 log = logging.getLogger(__name__)
 
 PARTS = ("train", "test")
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
 def read(folder: Path, cache: Path) -> tuple[dict[str, tuple[Tensor, Tensor]], list[str]]:
@@ -108,11 +108,11 @@ def _listed(folder: Path) -> list[tuple[str, int, int]]:
     """Name, size and time of change of each image in a class's folder, by name."""
     found = []
     for entry in os.scandir(folder):
-        if entry.name.lower().endswith(SUFFIXES):
+        if entry.name.lower().endswith(_SUFFIXES):
             status = entry.stat()
             found.append((entry.name, status.st_size, status.st_mtime_ns))
     if not found:
-        raise DataError(f"{folder} has no images ({', '.join(SUFFIXES)}): add some or remove the folder")
+        raise DataError(f"{folder} has no images ({', '.join(_SUFFIXES)}): add some or remove the folder")
     return sorted(found)
 
 

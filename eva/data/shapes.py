@@ -11,16 +11,16 @@ from itertools import permutations
 import torch
 from torch import Tensor
 
-MARKS = ("dot", "ring", "plus", "bar")
+_MARKS = ("dot", "ring", "plus", "bar")
 # An arrangement lists the marks at top left, top right, bottom left, bottom right. Keeping the dot on the left picks
 # one of each pair of mirror images: twelve arrangements, of which the first ten are the classes.
 ARRANGEMENTS = tuple(p for p in permutations(range(4)) if p.index(0) in (0, 2))[:10]
-CLASSES = tuple("{}-{}_{}-{}".format(*(MARKS[mark] for mark in arrangement)) for arrangement in ARRANGEMENTS)
+CLASSES = tuple("{}-{}_{}-{}".format(*(_MARKS[mark] for mark in arrangement)) for arrangement in ARRANGEMENTS)
 
 # Far enough from the border that a 9x9 window cannot see a mark and the padding at once, even when it is zero padding:
 # otherwise "the dot is near the top" would be visible to it. The marks of a row are 11 pixels apart.
-CENTRES = ((10.0, 10.0), (10.0, 21.0), (21.0, 10.0), (21.0, 21.0))  # (row, column), pixels
-RADIUS = 2.5
+_CENTRES = ((10.0, 10.0), (10.0, 21.0), (21.0, 10.0), (21.0, 21.0))  # (row, column), pixels
+_RADIUS = 2.5
 HUES = (0.0, 0.12, 0.38, 0.62)  # one per mark (red, orange, green, blue), so that the marks survive halving to 16x16
 
 
@@ -44,7 +44,7 @@ def _render(labels: Tensor, rng: torch.Generator) -> Tensor:
 
     images = _background(count, rng)
     row, column = torch.meshgrid(torch.arange(32.0), torch.arange(32.0), indexing="ij")
-    for place, (centre_row, centre_column) in enumerate(CENTRES):
+    for place, (centre_row, centre_column) in enumerate(_CENTRES):
         jitter = (torch.rand(2, count, 1, 1, generator=rng) - 0.5) * 1.2
         dy, dx = row - centre_row - jitter[0], column - centre_column - jitter[1]
         ink = (0.5 - _distances(dy, dx)).clamp(0, 1)  # (count, 4, 32, 32): how far each pixel is inside each mark
@@ -57,10 +57,10 @@ def _render(labels: Tensor, rng: torch.Generator) -> Tensor:
 
 def _distances(dy: Tensor, dx: Tensor) -> Tensor:
     """Signed distance in pixels to the edge of each of the four marks, stacked on dim 1; negative inside."""
-    dot = torch.hypot(dy, dx) - RADIUS
-    ring = (torch.hypot(dy, dx) - (RADIUS - 0.5)).abs() - 0.6
-    lying = torch.maximum(dx.abs() - RADIUS, dy.abs() - 0.7)
-    standing = torch.maximum(dy.abs() - RADIUS, dx.abs() - 0.7)
+    dot = torch.hypot(dy, dx) - _RADIUS
+    ring = (torch.hypot(dy, dx) - (_RADIUS - 0.5)).abs() - 0.6
+    lying = torch.maximum(dx.abs() - _RADIUS, dy.abs() - 0.7)
+    standing = torch.maximum(dy.abs() - _RADIUS, dx.abs() - 0.7)
     return torch.stack([dot, ring, torch.minimum(lying, standing), lying], dim=1)
 
 

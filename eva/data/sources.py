@@ -20,7 +20,7 @@ from eva.data.batches import DataError, Split, Splits
 log = logging.getLogger(__name__)
 
 # These names, in a folder with as many images, are how a copy of CIFAR-10 is known, and named in every report.
-CIFAR10_CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+_CIFAR10_CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 
 
 def load(folder: str | os.PathLike[str] | None = None) -> Splits:
@@ -36,7 +36,7 @@ def load(folder: str | os.PathLike[str] | None = None) -> Splits:
     chosen = folder or os.environ.get("EVA_DATA")
     if chosen:
         return _from_folder(Path(chosen).expanduser())
-    cache = cache_folder()
+    cache = _cache_folder()
     if (cache / CIFAR10.base_folder).is_dir():
         return _from_batches(cache)
     if budget() == "smoke":
@@ -49,7 +49,7 @@ def load(folder: str | os.PathLike[str] | None = None) -> Splits:
     return _from_batches(cache)
 
 
-def cache_folder() -> Path:
+def _cache_folder() -> Path:
     """Where downloads and decoded images are kept: `EVA_CACHE`, or `eva` in the user's cache folder."""
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(os.environ.get("EVA_CACHE") or Path(base) / "eva").expanduser()
@@ -102,9 +102,9 @@ def _from_folder(folder: Path) -> Splits:
             f"{folder} holds neither {CIFAR10.base_folder}/ (torchvision's layout) nor train/ and test/ "
             f"with a folder of images for each class{hint}"
         )
-    tensors, classes = image_folder.read(folder, cache_folder())
+    tensors, classes = image_folder.read(folder, _cache_folder())
     name = f"{folder.resolve().name} (image folder)"
-    if (classes, len(tensors["train"][1]), len(tensors["test"][1])) == (CIFAR10_CLASSES, 50_000, 10_000):
+    if (classes, len(tensors["train"][1]), len(tensors["test"][1])) == (_CIFAR10_CLASSES, 50_000, 10_000):
         jpeg = next((folder / "test" / classes[0]).glob("*.jp*g"), None)
         name = "CIFAR-10 (JPEG copy)" if jpeg else "CIFAR-10 (image folder)"
     return _assembled(name, str(folder), classes, *(Split.numbered(*tensors[part]) for part in image_folder.PARTS))
@@ -121,7 +121,7 @@ def _from_batches(root: Path) -> Splits:
                 f"{root / CIFAR10.base_folder} is incomplete or its checksums are not CIFAR-10's, so it was not read: "
                 + (
                     "remove it to have it downloaded again"
-                    if root == cache_folder()
+                    if root == _cache_folder()
                     else "replace it with the original"
                 )
             ) from error

@@ -9,15 +9,5 @@ from eva.training.loop import Batches, test, train
 from eva.training.meter import Result
 from eva.training.run import METRICS_FILE, MODEL_FILE, History, fit
 
-__all__ = [
-    "METRICS_FILE",
-    "MODEL_FILE",
-    "Batches",
-    "History",
-    "Result",
-    "TrainingError",
-    "check_labels",
-    "fit",
-    "test",
-    "train",
-]
+__all__ = ["METRICS_FILE", "MODEL_FILE", "Batches", "History", "Result", "TrainingError", "check_labels", "fit", "test",
+           "train"]  # fmt: skip

@@ -21,7 +21,7 @@ from eva.precision import Precision, full_precision
 from eva.training.checks import check_batch, check_labels, memory_explained
 from eva.training.meter import Meter, Result, correct
 
-PROGRESS = sys.stdout if "ipykernel" in sys.modules else None  # a notebook shows stderr in the red of errors
+_PROGRESS = sys.stdout if "ipykernel" in sys.modules else None  # a notebook shows stderr in the red of errors
 Batches = Iterable[tuple[Tensor, Tensor]]
 
 
@@ -47,7 +47,7 @@ def train(
     device, precision = torch.device(device), precision or full_precision()
     scaler = precision.scaler  # of gradients that float16 would lose; otherwise it does nothing
     model.train()
-    with tqdm(loader, desc=f"epoch {epoch}", leave=False, mininterval=0.5, file=PROGRESS) as progress:
+    with tqdm(loader, desc=f"epoch {epoch}", leave=False, mininterval=0.5, file=_PROGRESS) as progress:
         meter = Meter(progress, device, epoch)
         for images, labels in progress:
             check_batch(images, labels)
