@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from eva.files import replacing
+from eva.files import save_tensors
 from eva.model import Net
 
 _FORMAT = 1
@@ -40,8 +40,7 @@ def save(checkpoint: Checkpoint, path: str | os.PathLike[str]) -> None:
     """Write `checkpoint` to `path`, replacing what was there only once the new file is complete."""
     # dataclasses.asdict would copy every tensor.
     content = {field.name: getattr(checkpoint, field.name) for field in fields(checkpoint)}
-    with replacing(path) as file:
-        torch.save({"format": _FORMAT, **content}, file)
+    save_tensors({"format": _FORMAT, **content}, path)
 
 
 def load(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> Checkpoint:
@@ -58,7 +57,7 @@ def load(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> Ch
         raise CheckpointError(f"{path} cannot be read as a checkpoint, and nothing in it was run: {reason}") from error
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         found = content.get("format") if isinstance(content, dict) else type(content).__name__
-        raise CheckpointError(f"{path} is no checkpoint of format {_FORMAT} (found {found!r}): it was made elsewhere")
+        raise CheckpointError(f"{path} is not a checkpoint of format {_FORMAT} (found {found!r}): made elsewhere")
     del content["format"]
     expected = {field.name for field in fields(Checkpoint)}
     if content.keys() != expected:

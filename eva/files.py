@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
+import torch
+
 log = logging.getLogger(__name__)
 
 
@@ -36,6 +38,16 @@ def replacing(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO]:
         os.replace(temporary, path)  # noqa: PTH105
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def save_tensors(value: Any, path: str | os.PathLike[str]) -> None:
+    """torch.save, whole or not at all. Raises OSError also where torch raises RuntimeError, as on a full disk."""
+    with replacing(path) as file:
+        try:
+            torch.save(value, file)
+        except RuntimeError as error:
+            reason = str(error).splitlines()[0]
+            raise OSError(f"{path} cannot be written ({reason}): is the disk full?") from error
 
 
 def replace_section(path: str | os.PathLike[str], name: str, text: str) -> None:

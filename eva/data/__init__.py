@@ -1,7 +1,7 @@
 """CIFAR-10 as tensors: found, checked, split and served in batches.
 
-    splits = load()                                              # uint8 images in memory
-    train_loader, validation_loader, test_loader = loaders(splits, batch_size=128, device="cpu")
+splits = load()                                              # uint8 images in memory
+train_loader, validation_loader, test_loader = loaders(splits, batch_size=128, device="cpu")
 """
 
 from eva.data.batches import FLIP_AND_SHIFT, BatchLoader, DataError, Split, Splits, loaders, normalised

@@ -4,6 +4,7 @@ The images of CIFAR-10 fit in memory as bytes, 184 MB, so they are kept there, o
 batches are augmented and normalised at once. No worker processes, and nothing waits for a disk.
 """
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -28,7 +29,7 @@ class DataError(ValueError):
 class Split:
     """images: uint8 (N, 3, 32, 32); labels: int64 (N,), each from 0 to the number of classes less one.
 
-    indices: int64 (N,), where each image stood in the training or test images that it came from.
+    indices: int64 (N,), where each image stood in the training or test images that it came from, or its file's number.
     """
 
     images: Tensor
@@ -79,6 +80,15 @@ class Splits:
                     f"{self.source}: labels of the {which} split run from {low} to {high}, "
                     f"but {len(self.classes)} classes need 0 to {len(self.classes) - 1}"
                 )
+
+    @cached_property
+    def digest(self) -> str:
+        """What is in all three splits, in 16 hexadecimal digits: labels, indices and pixels, and the classes' names."""
+        digest = hashlib.sha256(repr(self.classes).encode())
+        for split in (self.train, self.validation, self.test):
+            for tensor in (split.labels, split.indices, split.images):
+                digest.update(tensor.cpu().contiguous().numpy().data)
+        return digest.hexdigest()[:16]
 
     @cached_property
     def normalisation(self) -> tuple[Tensor, Tensor]:

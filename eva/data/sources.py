@@ -3,6 +3,7 @@
 The images are those of Krizhevsky (2009). `load` looks in a folder, the cache and the mirrors, in this order.
 """
 
+import hashlib
 import logging
 import os
 import tempfile
@@ -52,14 +53,17 @@ def load(folder: str | os.PathLike[str] | None = None) -> Splits:
 def _cache_folder() -> Path:
     """Where downloads and decoded images are kept: `EVA_CACHE`, or `eva` in the user's cache folder."""
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(os.environ.get("EVA_CACHE") or Path(base) / "eva").expanduser()
+    try:
+        return Path(os.environ.get("EVA_CACHE") or Path(base) / "eva").expanduser()
+    except RuntimeError:  # nobody knows where this user is at home, as in some containers
+        return Path(tempfile.gettempdir()) / "eva-cache"
 
 
 def export_jpeg(splits: Splits, folder: str | os.PathLike[str]) -> None:
     """Write every image to `folder`/{train,test}/<class>/<index>.jpg (quality 75, 4:2:0), validation under train.
 
-    The indices are the original ones, so that `load` reads back the same splits: of CIFAR-10, the very images that our
-    figures were measured on, after the same losses.
+    A folder whose files are named by different numbers has these for indices: `load` reads back the same splits, and
+    of CIFAR-10 the very images that our figures were measured on, after the same losses.
     Raises FileExistsError where `folder` holds anything: mixing two data sets would go unnoticed.
     """
     kept, held_out, test = splits.train, splits.validation, splits.test
@@ -78,14 +82,21 @@ def _shapes(why: str) -> Splits:
     return _assembled("Shapes-10", "built in", shapes.CLASSES, train, test)
 
 
-def _assembled(name: str, source: str, classes: Sequence[str], train: Split, test: Split) -> Splits:
-    """Hold a tenth of each class out of `train`, drawn with a fixed seed, and check the whole."""
-    rng = torch.Generator().manual_seed(0)
+def _assembled(
+    name: str, source: str, classes: Sequence[str], train: Split, test: Split, names: Sequence[str] | None = None
+) -> Splits:
+    """Hold a tenth of each class out of `train`, the same images each time, and check the whole.
+
+    Which ones a digest of their names says, or of their indices where `names` is None: so a corrected label, an image
+    more or one less leave nearly all the others where they were.
+    """
+    names = [str(index) for index in train.indices.tolist()] if names is None else names
+    order = torch.tensor(sorted(range(len(train)), key=lambda place: hashlib.sha256(names[place].encode()).digest()))
     held_out = torch.zeros(len(train), dtype=torch.bool)
     for label in range(len(classes)):
-        members = (train.labels == label).nonzero()[:, 0]
+        members = order[train.labels[order] == label]
         share = max(1, len(members) // 10) if len(members) > 1 else 0
-        held_out[members[torch.randperm(len(members), generator=rng)[:share]]] = True
+        held_out[members[:share]] = True
     return Splits(name, source, tuple(classes), train.take(~held_out), train.take(held_out), test)
 
 
@@ -102,12 +113,23 @@ def _from_folder(folder: Path) -> Splits:
             f"{folder} holds neither {CIFAR10.base_folder}/ (torchvision's layout) nor train/ and test/ "
             f"with a folder of images for each class{hint}"
         )
-    tensors, classes = image_folder.read(folder, _cache_folder())
+    found = image_folder.read(folder, _cache_folder())
+    stems = {part: [Path(file).stem for file in found.files[part]] for part in image_folder.PARTS}
+    numbered = all(_are_numbers(stems[part]) for part in image_folder.PARTS)
+    indices = {part: [int(stem) for stem in stems[part]] if numbered else range(len(stems[part])) for part in stems}
+    train, test = (
+        Split(found.images[part], found.labels[part], torch.tensor(indices[part])) for part in image_folder.PARTS
+    )
     name = f"{folder.resolve().name} (image folder)"
-    if (classes, len(tensors["train"][1]), len(tensors["test"][1])) == (_CIFAR10_CLASSES, 50_000, 10_000):
-        jpeg = next((folder / "test" / classes[0]).glob("*.jp*g"), None)
+    if (found.classes, len(train), len(test)) == (_CIFAR10_CLASSES, 50_000, 10_000):
+        jpeg = Path(found.files["test"][0]).suffix.lower() in (".jpg", ".jpeg")
         name = "CIFAR-10 (JPEG copy)" if jpeg else "CIFAR-10 (image folder)"
-    return _assembled(name, str(folder), classes, *(Split.numbered(*tensors[part]) for part in image_folder.PARTS))
+    return _assembled(name, str(folder), found.classes, train, test, None if numbered else stems["train"])
+
+
+def _are_numbers(names: Sequence[str]) -> bool:
+    """Are these different whole numbers, as in a copy of CIFAR-10 whose files are named by their places in it?"""
+    return len({int(name) for name in names if name.isdecimal() and len(name) < 19}) == len(names)
 
 
 def _from_batches(root: Path) -> Splits:
@@ -127,7 +149,7 @@ def _from_batches(root: Path) -> Splits:
             ) from error
         images = torch.from_numpy(found.data).permute(0, 3, 1, 2).contiguous()
         parts.append(Split.numbered(images, torch.tensor(found.targets)))
-    return _assembled("CIFAR-10", str(root), found.classes, *parts)
+    return _assembled("CIFAR-10", str(root), found.classes, parts[0], parts[1])
 
 
 def _unpack(archive: Path, cache: Path) -> None:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -90,3 +92,19 @@ def test_a_plain_dataloader_gives_the_same_kind_of_pairs(splits):
     (theirs, their_labels), (ours, our_labels) = next(iter(plain)), next(iter(loaders(splits)[2]))
     torch.testing.assert_close(ours, theirs)
     assert torch.equal(our_labels, their_labels)
+
+
+def test_the_digest_tells_contents_apart(splits):
+    def with_train(**changes):
+        return replace(splits, train=replace(splits.train, **changes)).digest
+
+    images, labels, indices = splits.train.images.clone(), splits.train.labels.clone(), splits.train.indices.clone()
+    images[5, 1, 3, 2] ^= 1
+    labels[[0, 1]] = labels[[1, 0]]
+    indices[0] = 1000
+    digests = [splits.digest, with_train(images=images), with_train(labels=labels), with_train(indices=indices),
+               replace(splits, classes=("a", "c", "b")).digest]  # fmt: skip
+    assert len(set(digests)) == 5
+    assert replace(splits, name="elsewhere", source="there").digest == splits.digest
+    moved = Split(splits.train.images.clone(), splits.train.labels.clone(), splits.train.indices.clone())
+    assert replace(splits, train=moved).digest == splits.digest
