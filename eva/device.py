@@ -1,6 +1,7 @@
 """Which device to run on, and what is particular to it: its memory format, its random state, its name."""
 
 import contextlib
+import hashlib
 import platform
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,14 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
     with torch.random.fork_rng(every_gpu):  # manual_seed seeds them all
         torch.manual_seed(seed)
         yield
+
+
+def derived_seed(*parts: object) -> int:
+    """A seed for one use of randomness, named by `parts`, say ("images", seed, epoch).
+
+    Two uses that took the same number would draw the same stream, and dropout would know what augmentation does.
+    """
+    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:7], "big")
 
 
 def hardware(device: torch.device) -> str:

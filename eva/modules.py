@@ -6,6 +6,8 @@ from typing import TypeVar
 
 import torch
 from torch import nn
+from torch._dynamo.eval_frame import OptimizedModule
+from torch.nn.parallel import DistributedDataParallel
 
 from eva.device import memory_format
 
@@ -25,9 +27,10 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """The model inside torch.compile's wrapper, or DataParallel's."""
-    model = getattr(model, "_orig_mod", model)
-    return model.module if isinstance(model, nn.DataParallel) else model
+    """The model inside of the wrappers of torch.compile, DataParallel and DistributedDataParallel."""
+    if isinstance(model, nn.DataParallel | DistributedDataParallel):
+        return unwrapped(model.module)
+    return unwrapped(model._orig_mod) if isinstance(model, OptimizedModule) else model
 
 
 def placed(model: _Model, device: torch.device) -> _Model:

@@ -121,7 +121,7 @@ def optimizer_for(model: nn.Module, recipe: Recipe) -> Optimizer:
 
 def sgd(model: nn.Module, learning_rate: float = 0.1, momentum: float = 0.9, weight_decay: float = 0.0) -> SGD:
     """SGD with Nesterov momentum. `weight_decay` is for weights only: biases and batch norm's scales are left alone."""
-    groups = _groups(parameter for parameter in model.parameters() if parameter.requires_grad)
+    groups = _groups(_trainable(model))
     on_gpu = groups[0]["params"][0].is_cuda  # where the fused kernel also spares a wait for the gradient scaler
     optimizer = SGD(groups, learning_rate, momentum, weight_decay=weight_decay, nesterov=momentum > 0,
                     fused=on_gpu or None)  # fmt: skip
@@ -148,7 +148,7 @@ def muon(
         for layer in model.modules()
         if isinstance(layer, nn.Conv2d) and layer.groups == 1 and layer.in_channels > 3
     }
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    parameters = _trainable(model)
     matrices = [parameter for parameter in parameters if id(parameter) in inside]
     groups = _groups(parameter for parameter in parameters if id(parameter) not in inside)
     if matrices:
@@ -163,3 +163,10 @@ def _groups(parameters: Iterable[Tensor]) -> list[dict[str, Any]]:
     others = [parameter for parameter in parameters if parameter.ndim <= 1]
     groups: list[dict[str, Any]] = [{"params": weights}, {"params": others, "weight_decay": 0.0}]
     return [group for group in groups if group["params"]]
+
+
+def _trainable(model: nn.Module) -> list[nn.Parameter]:
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not parameters:
+        raise ValueError(f"{type(model).__name__} has no parameter that could be trained: are all of them frozen?")
+    return parameters

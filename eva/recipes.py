@@ -34,8 +34,20 @@ class Recipe:
     compiled: bool = False  # by torch.compile, which pays when the run is much longer than half a minute
 
     def __post_init__(self) -> None:
-        if self.epochs < 1:
-            raise ValueError(f"epochs must be at least 1, got {self.epochs}")
+        for name, fits, must in (
+            ("epochs", self.epochs >= 1, "at least 1"),
+            ("batch_size", self.batch_size >= 1, "at least 1"),
+            ("learning_rate", self.learning_rate > 0, "positive"),
+            ("matrix_rate", self.matrix_rate is None or self.matrix_rate > 0, "positive, or None"),
+            ("warmup", 0 <= self.warmup <= 1, "a share of all steps, from 0 to 1"),
+            ("momentum", 0 <= self.momentum < 1, "from 0 to below 1"),
+            ("weight_decay", self.weight_decay >= 0, "at least 0"),
+            ("label_smoothing", 0 <= self.label_smoothing < 1, "from 0 to below 1"),
+            ("ema", self.ema is None or 0 < self.ema < 1, "between 0 and 1, or None"),
+            ("sizes", len(self.sizes) > 0 and min(self.sizes) >= 1, "one or more numbers of pixels"),
+        ):
+            if not fits:
+                raise ValueError(f"{name} must be {must}, got {getattr(self, name)}")
         if self.decay not in ("linear", "cosine"):
             raise ValueError(f'decay must be "linear" or "cosine", got {self.decay!r}')
         augment.named(self.augmentations)

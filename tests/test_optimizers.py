@@ -225,3 +225,13 @@ def test_a_matrix_rate_puts_muon_on_the_convolutions_inside():
     assert {id(parameter) for parameter in matrices} == {id(weight) for weight in inside}
     assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
     assert {group["lr"] for group in groups} == {0.02, RECIPE.learning_rate}
+
+
+@pytest.mark.parametrize("recipe", [RECIPE, replace(RECIPE, matrix_rate=0.02)])
+def test_a_model_without_anything_to_train_is_refused_and_one_without_matrices_is_not(recipe):
+    frozen = nn.Linear(3, 3).requires_grad_(False)
+    for model in (nn.ReLU(), frozen):
+        with pytest.raises(ValueError, match="has no parameter that could be trained"):
+            optimizer_for(model, recipe)
+    (group,) = optimizer_for(nn.BatchNorm2d(3), recipe).param_groups
+    assert (len(group["params"]), group["weight_decay"]) == (2, 0)

@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 
 import pytest
@@ -42,11 +43,20 @@ def test_each_recipe_has_a_width():
     assert WIDTHS.keys() == RECIPES.keys()
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("epochs", 0), ("batch_size", 0), ("learning_rate", 0.0), ("learning_rate", float("nan")), ("matrix_rate", -0.1),
+     ("warmup", 2), ("warmup", -0.1), ("momentum", 1.0), ("weight_decay", -1e-4), ("label_smoothing", 1.0),
+     ("ema", 1.0), ("ema", 0.0), ("sizes", ()), ("sizes", (32, 0))],
+)  # fmt: skip
+def test_a_value_out_of_range_is_refused_by_name(name, value):
+    with pytest.raises(ValueError, match=rf"^{name} must be .*, got {re.escape(str(value))}$"):
+        replace(TINY, **{name: value})
+
+
 def test_a_bad_recipe_is_refused():
     with pytest.raises(ValueError, match='"linear" or "cosine", got \'steps\''):
         replace(TINY, decay="steps")
-    with pytest.raises(ValueError, match="epochs must be at least 1, got 0"):
-        replace(TINY, epochs=0)
     with pytest.raises(ValueError, match="no augmentation 'rotate': choose from 'flip', 'translate', 'cutout'"):
         replace(TINY, augmentations=("flip", "rotate"))
     with pytest.raises(ValueError, match="compiled takes 3 sizes at most"):

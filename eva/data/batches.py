@@ -5,6 +5,7 @@ batches are augmented and normalised at once. No worker processes, and nothing w
 """
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -14,9 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from eva import augment
-from eva.device import memory_format
+from eva.device import derived_seed, memory_format
 
 SIZE = 32  # pixels, height and width of every image
+
+log = logging.getLogger(__name__)
 
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 
@@ -94,14 +97,20 @@ class Splits:
     def normalisation(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of each channel over the training images, as fractions of full scale, (3,) each.
 
-        Over the training images alone: the others stand for images that we have not seen yet.
+        Over the training images alone: the others stand for images that we have not seen yet. A channel that is
+        the same everywhere has 1 for standard deviation, with a warning: one cannot divide by 0.
         """
         channels = self.train.images.transpose(0, 1).reshape(3, -1)
         counts = torch.stack([torch.bincount(channel, minlength=256) for channel in channels]).double()
         levels = torch.arange(256).double() / 255
         share = counts / counts.sum(1, keepdim=True)
         mean = share @ levels
-        std = (share @ levels**2 - mean**2).sqrt()
+        std = (share @ levels**2 - mean**2).clamp(min=0).sqrt()
+        for channel, spread in enumerate(std.tolist()):
+            if spread < 1e-6:  # of full scale: there is one value, and rounding
+                log.warning("%s: channel %d is %.3g in every pixel of the training images, so it tells nothing",
+                            self.name, channel, 255 * mean[channel])  # fmt: skip
+                std[channel] = 1.0
         return mean.float(), std.float()
 
 
@@ -110,7 +119,8 @@ class BatchLoader:
 
     The split is kept on `device` and every step happens there, batch by batch. Passes are counted in `epoch`, and the
     order and augmentation of a pass depend on (`seed`, `epoch`) alone: set `epoch` to repeat one. `size`, when set,
-    shrinks or enlarges the images to that many pixels (progressive resizing: Howard 2018).
+    shrinks or enlarges the images to that many pixels (progressive resizing: Howard 2018). Where shuffling would leave
+    a single image for the last batch, it joins the batch before.
     Any other iterable of such pairs, a `torch.utils.data.DataLoader` for one, can stand in its place.
     """
 
@@ -140,15 +150,21 @@ class BatchLoader:
         self.size: int | None = None
 
     def __len__(self) -> int:
-        return -(-len(self.labels) // self.batch_size)
+        batches = -(-len(self.labels) // self.batch_size)
+        return batches - 1 if self._joins_the_last() else batches
+
+    def _joins_the_last(self) -> bool:
+        """Would the last batch of training have a single image? Batch norm over vectors needs two to have a spread."""
+        return self.shuffle and len(self.labels) > self.batch_size > 1 and len(self.labels) % self.batch_size == 1
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        rng = torch.Generator(self.device).manual_seed(1_000_003 * self.seed + self.epoch)
+        rng = torch.Generator(self.device).manual_seed(derived_seed("images", self.seed, self.epoch))
         self.epoch += 1
         count = len(self.labels)
         order = torch.randperm(count, generator=rng, device=self.device) if self.shuffle else None
-        for start in range(0, count, self.batch_size):
-            chosen = slice(start, start + self.batch_size) if order is None else order[start : start + self.batch_size]
+        for batch in range(len(self)):
+            start, end = batch * self.batch_size, (batch + 1) * self.batch_size if batch < len(self) - 1 else count
+            chosen = slice(start, end) if order is None else order[start:end]
             images, labels = self.images[chosen], self.labels[chosen]
             for augmentation in self.augmentations:
                 images = augmentation(images, rng)

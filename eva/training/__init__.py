@@ -4,10 +4,10 @@
 that loop with what a run wants: a recipe, a schedule, mixed precision, checkpoints, a history to plot.
 """
 
-from eva.training.checks import TrainingError, check_labels
+from eva.training.checks import TrainingError, check_labels, check_logits
 from eva.training.loop import Batches, test, train
 from eva.training.meter import Result
 from eva.training.run import METRICS_FILE, MODEL_FILE, History, fit
 
-__all__ = ["METRICS_FILE", "MODEL_FILE", "Batches", "History", "Result", "TrainingError", "check_labels", "fit", "test",
-           "train"]  # fmt: skip
+__all__ = ["METRICS_FILE", "MODEL_FILE", "Batches", "History", "Result", "TrainingError", "check_labels",
+           "check_logits", "fit", "test", "train"]  # fmt: skip

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from eva.modules import evaluating
 from eva.precision import Precision, full_precision
-from eva.training.checks import check_batch, check_labels, memory_explained
+from eva.training.checks import check_batch, check_labels, check_logits, failures_explained
 from eva.training.meter import Meter, Result, correct
 
 _PROGRESS = sys.stdout if "ipykernel" in sys.modules else None  # a notebook shows stderr in the red of errors
@@ -50,11 +50,11 @@ def train(
     with tqdm(loader, desc=f"epoch {epoch}", leave=False, mininterval=0.5, file=_PROGRESS) as progress:
         meter = Meter(progress, device, epoch)
         for images, labels in progress:
-            check_batch(images, labels)
+            check_batch(images, labels, loader)
             inputs, targets = _moved(images, device), _moved(labels, device)
-            with memory_explained(images):
+            with failures_explained(images):
                 with precision.autocast(device):
-                    logits = model(inputs)
+                    logits = check_logits(model(inputs), len(images), model)
                     check_labels(labels, logits.shape[1], loader)
                     loss = loss_fn(logits.float(), targets)  # in 32 bits, whatever the layers computed in
                 optimizer.zero_grad()
@@ -81,9 +81,9 @@ def test(model: nn.Module, device: torch.device | str, loader: Batches, *, quiet
     loss, right, count = torch.zeros((), device=device), torch.zeros((), device=device), 0
     with evaluating(model):
         for images, labels in loader:
-            check_batch(images, labels)
+            check_batch(images, labels, loader)
             inputs, targets = _moved(images, device), _moved(labels, device)
-            logits = model(inputs)
+            logits = check_logits(model(inputs), len(images), model)
             check_labels(labels, logits.shape[1], loader)
             loss += F.cross_entropy(logits, targets, reduction="sum")
             right += correct(logits, targets)

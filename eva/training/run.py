@@ -18,7 +18,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from eva import augment, checkpoint
 from eva.data import BatchLoader, Splits
-from eva.device import default_device, seeded
+from eva.device import default_device, derived_seed, seeded
 from eva.files import replacing
 from eva.modules import placed
 from eva.optimizers import optimizer_for
@@ -164,7 +164,7 @@ class _Run:
     def _trained(self, epoch: int) -> Result:
         self.train_loader.epoch, self.train_loader.size = epoch, self.recipe.size(epoch)
         try:
-            with seeded(1_000_003 * self.seed + epoch, self.device):
+            with seeded(derived_seed("steps", self.seed, epoch), self.device):
                 return train(self.model, self.device, self.train_loader, self.optimizer, epoch + 1,
                              loss_fn=self.recipe.loss, after_step=self._after_step, precision=self.precision,
                              quiet=True)  # fmt: skip

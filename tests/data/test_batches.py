@@ -6,6 +6,9 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from eva.data import BatchLoader, DataError, Split, Splits, loaders
+from eva.model import Net
+from eva.recipes import RECIPES
+from eva.training import fit
 
 
 def test_labels_without_a_class_are_refused():
@@ -108,3 +111,34 @@ def test_the_digest_tells_contents_apart(splits):
     assert replace(splits, name="elsewhere", source="there").digest == splits.digest
     moved = Split(splits.train.images.clone(), splits.train.labels.clone(), splits.train.indices.clone())
     assert replace(splits, train=moved).digest == splits.digest
+
+
+@pytest.mark.parametrize("value", [0, 77])
+def test_a_channel_that_never_changes_is_named_and_not_divided_by_zero(splits, value, caplog):
+    images = splits.train.images.clone()
+    images[:, 1] = value
+    flat = replace(splits, train=replace(splits.train, images=images))
+    mean, std = flat.normalisation
+    assert f"toy: channel 1 is {value} in every pixel of the training images" in caplog.text
+    assert mean[1] == pytest.approx(value / 255)
+    assert std[1] == 1
+    assert torch.equal(std[[0, 2]], splits.normalisation[1][[0, 2]])
+    batch, _ = next(iter(BatchLoader(flat.train, flat.normalisation, batch_size=8)))
+    torch.testing.assert_close(batch[:, 1], torch.zeros(8, 32, 32))
+
+
+def test_order_augmentation_and_dropout_draw_streams_of_their_own(splits, monkeypatch):
+    seeds = []
+    real = torch.Generator.manual_seed
+
+    class Noted(torch.Generator):
+        def manual_seed(self, seed):
+            seeds.append(seed)
+            return real(self, seed)
+
+    monkeypatch.setattr(torch, "Generator", Noted)
+    monkeypatch.setattr(torch, "manual_seed", lambda seed: seeds.append(seed))
+    fit(Net(0.125, classes=3), splits, replace(RECIPES["smoke"], batch_size=32), device="cpu", seed=0)
+    used = [seed for seed in seeds if seed]
+    assert len(used) >= 4
+    assert len(set(used)) >= 4, "two epochs, each with a stream for images and another one for the network"

@@ -1,4 +1,7 @@
+import copy
+import math
 import weakref
+from itertools import count
 
 import pytest
 import torch
@@ -7,7 +10,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from eva.augment import mixup
-from eva.data import loaders
+from eva.data import BatchLoader, loaders
 from eva.model import Net
 from eva.precision import Precision
 from eva.training import TrainingError, train
@@ -125,8 +128,10 @@ def test_after_step_is_called_after_each_step():
     assert optimizer.param_groups[0]["lr"] == 0.125
 
 
-@pytest.mark.parametrize("pass_over", [lambda model, data: train(model, CPU, data, sgd(model), 1),
-                                       lambda model, data: evaluate(model, CPU, data)])  # fmt: skip
+PASSES = [lambda model, data: train(model, CPU, data, sgd(model), 1), lambda model, data: evaluate(model, CPU, data)]
+
+
+@pytest.mark.parametrize("pass_over", PASSES)
 @pytest.mark.parametrize(
     ("images", "labels", "message"),
     [
@@ -145,6 +150,88 @@ def test_after_step_is_called_after_each_step():
 def test_batches_that_do_not_fit_are_refused(pass_over, images, labels, message):
     with pytest.raises(ValueError, match=message):
         pass_over(linear(), [(images, labels)])
+
+
+class Answers(nn.Module):
+    """A network that gives whatever `make` makes of its logits."""
+
+    def __init__(self, make):
+        super().__init__()
+        self.network, self.make = linear(), make
+
+    def forward(self, images):
+        return self.make(self.network(images))
+
+
+@pytest.mark.parametrize("pass_over", PASSES)
+@pytest.mark.parametrize(
+    ("make", "got"),
+    [
+        (lambda logits: (logits, logits), "tuple"),
+        (lambda logits: {"logits": logits}, "dict"),
+        (lambda logits: logits[:, 0], r"\(5,\)"),
+        (lambda logits: logits[:, :, None], r"\(5, 3, 1\)"),
+        (lambda logits: logits[:4], r"\(4, 3\)"),
+    ],
+)
+def test_a_network_that_gives_something_else_than_logits_is_refused(pass_over, make, got):
+    with pytest.raises(ValueError, match=rf"Answers must give logits \(5, classes\) for 5 images, got {got}"):
+        pass_over(Answers(make), batches(1, size=5))
+
+
+@pytest.mark.parametrize("pass_over", PASSES)
+@pytest.mark.parametrize("labels", [torch.rand(6, 1), torch.zeros(6, dtype=torch.int64)])
+def test_one_output_is_refused(pass_over, labels):
+    """Of one, argmax is always right: the accuracy would be 100 % on noise."""
+    with pytest.raises(ValueError, match="Sequential has one output, and there is no choice among one"):
+        pass_over(linear(classes=1), [(torch.randn(6, 3, 8, 8), labels)])
+
+
+@pytest.mark.parametrize("pass_over", PASSES)
+@pytest.mark.parametrize("row", [[1.0, 1.0, 0.0], [0.0, 0.0, 0.0], [1.5, -0.5, 0.0], [0.3, 0.3, 0.3]])
+def test_labels_that_are_no_distribution_are_refused(pass_over, row):
+    labels = torch.tensor([[0.2, 0.8, 0.0], row])
+    with pytest.raises(ValueError, match="must be shares that make 1 for each image"):
+        pass_over(linear(), [(torch.randn(2, 3, 8, 8), labels)])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_an_image_that_is_not_finite_is_named_and_nothing_is_learned_from_its_batch(value):
+    model = nn.Sequential(nn.BatchNorm2d(3), linear())
+    data = batches(3, size=8)
+    data[1][0][5, 2, 3, 3] = value
+    data[1][0][6, 1, 0, 0] = value
+    whole = copy.deepcopy(model)
+    train(whole, CPU, data[:1], sgd(whole), 1, quiet=True)
+    with pytest.raises(ValueError, match=r"image 5 of a batch .* NaN or infinite \(2 of its 8 images do\)"):
+        train(model, CPU, data, sgd(model), 1, quiet=True)
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, whole.state_dict()[name]), "as after the batch before"
+
+
+def test_large_finite_images_are_taken():
+    images, labels = batches(1, size=4)[0]
+    images[:2] = 3e38  # the sum is infinite, and no pixel is
+    model = nn.Sequential(nn.Tanh(), linear())
+    assert train(model, CPU, [(images, labels)], sgd(model), 1, quiet=True).images == 4
+
+
+@pytest.mark.parametrize("shape", [(4, 64, 8, 3), (4, 5, 9, 1), (4, 3, 3, 3), (4, 1, 8, 1)])
+def test_maps_that_only_look_like_channels_last_are_taken(shape):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape[1:]), 3))
+    assert train(model, CPU, [(torch.randn(shape), torch.tensor([0, 1, 2, 0]))], sgd(model), 1, quiet=True).images == 4
+
+
+def test_a_last_batch_of_one_image_behind_batch_norm_says_what_to_do(splits):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 4), nn.BatchNorm1d(4), nn.Linear(4, 3))
+    images, labels = torch.randn(9, 3, 32, 32), torch.arange(9) % 3
+    plain = DataLoader(TensorDataset(images, labels), batch_size=4)
+    with pytest.raises(ValueError, match=r"one value per channel in a batch of 1.* drop_last=True"):
+        train(model, CPU, plain, sgd(model), 1, quiet=True)
+    ours = BatchLoader(splits.train.take(slice(33)), splits.normalisation, batch_size=8, shuffle=True)
+    assert [len(labels) for _, labels in ours] == [8, 8, 8, 9]
+    assert len(ours) == 4
+    assert train(model, CPU, ours, sgd(model), 1, quiet=True).images == 33
 
 
 def test_a_bad_label_in_a_later_batch_is_found_too():
@@ -173,15 +260,18 @@ def test_an_empty_loader(pass_over):
 @pytest.mark.parametrize("bad_step", [1, 7, 20])
 def test_a_loss_that_became_nan_names_its_own_step_and_learning_rate(bad_step, seconds, monkeypatch):
     monkeypatch.setattr("eva.training.meter.READ_AFTER", seconds)
-    data = batches(20)
-    data[bad_step - 1][0][0, 0, 0, 0] = float("nan")
-    model = linear()
+    steps = count(1)
+
+    def loss_fn(logits, labels):
+        return F.cross_entropy(logits, labels) * (float("nan") if next(steps) == bad_step else 1)
+
+    data, model = batches(20), linear()
     optimizer = sgd(model, lr=1.0)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (step + 1))
     with pytest.raises(
         TrainingError, match=f"became nan at step {bad_step} of epoch 4, at a learning rate of"
     ) as caught:
-        train(model, CPU, data, optimizer, 4, after_step=schedule.step)
+        train(model, CPU, data, optimizer, 4, loss_fn=loss_fn, after_step=schedule.step)
     assert f"{1 / bad_step:.4g}" in str(caught.value)
 
 
