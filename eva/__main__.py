@@ -23,10 +23,11 @@ from eva.device import default_device, hardware
 from eva.files import replace_section, replacing
 from eva.measure import count_macs, count_parameters
 from eva.model import Net
-from eva.recipes import RECIPES, WIDTHS
-from eva.training import MODEL_FILE, History, TrainingError, fit, test
+from eva.recipes import RECIPES, WIDTHS, Recipe
+from eva.training import MODEL_FILE, History, TrainingError, claimed, fit, test
 
 RUNS = Path("runs")
+REPORT_FILE = "report.json"  # written last: where it is, the run is finished
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -92,6 +93,11 @@ def _train(asked: argparse.Namespace) -> int:
             raise UsageError(f"--epochs must be at least 1, got {asked.epochs}")
         recipe = replace(recipe, epochs=asked.epochs)
     out = _run_folder(asked.out, asked.resume)
+    with claimed(out, asked.resume):  # before the data is read: to be refused afterwards would be a waste
+        return _train_in(out, asked, name, recipe, device)
+
+
+def _train_in(out: Path, asked: argparse.Namespace, name: str, recipe: Recipe, device: torch.device) -> int:
     splits = data.load(asked.data)
     torch.manual_seed(asked.seed)
     model = Net(width=WIDTHS[name], classes=len(splits.classes))
@@ -99,6 +105,7 @@ def _train(asked: argparse.Namespace) -> int:
         f"Net(width={WIDTHS[name]}), {count_parameters(model):,} parameters, on {splits.name} "
         f"({len(splits.train):,} training images), {device}, recipe {name!r}, {recipe.epochs} epochs"
     )
+    finished = (out / MODEL_FILE).exists() and (out / REPORT_FILE).exists()
     history = fit(model, splits, recipe, device=device, seed=asked.seed, out=out, resume=asked.resume)
     if history.interrupted and not history.rows:
         print("Stopped before the first epoch was done: there is nothing to go on from.")
@@ -108,6 +115,9 @@ def _train(asked: argparse.Namespace) -> int:
         out_named = [] if any(word.startswith("--out") for word in words) else ["--out", str(out)]
         print(f"Stopped. Go on with: python -m eva {shlex.join([*words, *out_named, '--resume'])}")
         return 130
+    if finished:
+        _tell(json.loads((out / REPORT_FILE).read_text("utf-8")), out)
+        return 0
     _, _, test_loader = data.loaders(splits, device=device)
     tested = test(model, device, test_loader, quiet=True)
     report = {
@@ -126,17 +136,19 @@ def _train(asked: argparse.Namespace) -> int:
         "recipe": {"name": name, **asdict(recipe)},
     }
     _finish(out, report, history)
+    _tell(report, out)
+    return 0
+
+
+def _tell(report: dict, out: Path) -> None:
     print(
-        f"test accuracy {tested.accuracy:.2%} on {splits.name} after {history.seconds:.0f} s of training; "
+        f"test accuracy {report['test_accuracy']:.2%} on {report['data']} after {report['seconds']:.0f} s of training; "
         f"results in {out}/"
     )
-    return 0
 
 
 def _finish(out: Path, report: dict, history: History) -> None:
     """Write what a reader of the run looks at first: the report, the curves, and the accuracy inside the model file."""
-    with replacing(out / "report.json", "w") as file:
-        json.dump(report, file, indent=2)
     saved = checkpoint.load(out / MODEL_FILE)
     accuracies = {key: report[key] for key in ("validation_accuracy", "test_accuracy")}
     checkpoint.save(replace(saved, results=accuracies), out / MODEL_FILE)
@@ -144,9 +156,11 @@ def _finish(out: Path, report: dict, history: History) -> None:
         from eva.plotting import curves
     except ModuleNotFoundError as error:
         print(f"no curves.png: {error.name} is not installed")
-        return
-    with replacing(out / "curves.png") as file:
-        curves(history.rows, f"{report['data']}, seed {report['seed']}").savefig(file, format="png", dpi=120)
+    else:
+        with replacing(out / "curves.png") as file:
+            curves(history.rows, f"{report['data']}, seed {report['seed']}").savefig(file, format="png", dpi=120)
+    with replacing(out / REPORT_FILE, "w") as file:
+        json.dump(report, file, indent=2)
 
 
 def _predict(asked: argparse.Namespace) -> int:
@@ -211,21 +225,21 @@ def _device(asked: str | None) -> torch.device:
 
 
 def _run_folder(out: Path | None, resume: bool) -> Path:
-    """The folder to write to: never one that holds another run, unless that is to go on."""
-    if resume:
-        if out is None:
-            runs = sorted(RUNS.glob(f"*/{MODEL_FILE}"), key=os.path.getmtime)
-            if not runs:
-                raise UsageError(
-                    f"there is no run in {RUNS}/ to go on with: name one with --out, or leave --resume out"
-                )
-            return runs[-1].parent
+    """The folder that was named; or the newest run's, to resume it; or a new one that is this run's alone."""
+    if out is not None:
         return out
-    if out is None:
-        out = RUNS / f"{datetime.now():%Y-%m-%d-%H%M%S}"
-    if (out / MODEL_FILE).exists():
-        raise UsageError(f"{out} holds a run already: add --resume to go on with it, or name another folder")
-    return out
+    if resume:
+        runs = sorted(RUNS.glob(f"*/{MODEL_FILE}"), key=os.path.getmtime)
+        if runs:
+            return runs[-1].parent
+    stamp, number = f"{datetime.now():%Y-%m-%d-%H%M%S}", 1
+    while True:
+        folder = RUNS / (stamp if number == 1 else f"{stamp}-{number}")
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:  # of a run that began in the same second
+            number += 1
 
 
 if __name__ == "__main__":

@@ -1,15 +1,18 @@
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
+import eva
 from eva import checkpoint
-from eva.__main__ import main
+from eva.__main__ import _run_folder, main
 from eva.course import ledger
 from eva.course.climb import PLANS
 from eva.model import Rung
@@ -71,6 +74,71 @@ def test_resume_goes_on_with_the_newest_run(image_folder, capsys):
     assert "epoch" not in capsys.readouterr().out.split("\n", 1)[1], "all its epochs were done already"
 
 
+def test_one_line_begins_goes_on_and_ends_at_once(image_folder, capsys, caplog, monkeypatch):
+    """What a scheduler repeats until it succeeds."""
+    line = ["train", "--recipe", "smoke", "--data", str(image_folder), "--device", "cpu", "--out", "run", "--resume"]
+    caplog.set_level("INFO")
+    with monkeypatch.context() as patch:
+        patch.setattr("eva.training.run.train", interrupted)
+        assert main(line) == 130
+    assert "there is no run in run to go on with yet: it begins now" in caplog.text
+    with monkeypatch.context() as patch:
+        saved = _Run.save
+        patch.setattr("eva.training.run._Run.save", lambda run, *rest: (saved(run, *rest), interrupted()))
+        assert main(line) == 130
+    assert main(line) == 0
+    result = capsys.readouterr().out.splitlines()[-1]
+    report = (Path("run") / "report.json").read_bytes()
+    monkeypatch.setattr("eva.__main__.test", lambda *_, **__: pytest.fail("tested again"))
+    assert main(line) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == result
+    assert (Path("run") / "report.json").read_bytes() == report
+
+
+def started(folder, *options):
+    """`python -m eva train` on a folder of images, in a process of its own."""
+    command = [sys.executable, "-m", "eva", "train", "--recipe", "smoke", "--device", "cpu", "--data", str(folder)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(eva.__file__).parent.parent)}
+    return subprocess.Popen([*command, *options], env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def test_four_runs_in_one_second_have_four_folders(image_folder):
+    runs = [started(image_folder, "--seed", str(seed)) for seed in range(4)]
+    assert [(run.communicate(), run.returncode)[1] for run in runs] == [0] * 4
+    reports = [json.loads(path.read_text()) for path in Path("runs").glob("*/report.json")]
+    assert sorted(report["seed"] for report in reports) == [0, 1, 2, 3]
+
+
+def test_folders_of_the_same_second_differ(monkeypatch):
+    class Stopped(datetime):
+        @classmethod
+        def now(cls):
+            return datetime(2026, 11, 26, 8, 0, 0)
+
+    monkeypatch.setattr("eva.__main__.datetime", Stopped)
+    folders = [_run_folder(None, resume=False) for _ in range(3)]
+    assert [folder.name for folder in folders] == ["2026-11-26-080000", "2026-11-26-080000-2", "2026-11-26-080000-3"]
+
+
+def test_resume_without_any_run_begins_one(image_folder, capsys):
+    assert main(["train", "--recipe", "smoke", "--data", str(image_folder), "--device", "cpu", "--resume"]) == 0
+    (report,) = Path("runs").glob("*/report.json")
+    assert json.loads(report.read_text())["seed"] == 0
+
+
+def test_two_runs_with_one_out_are_one_run_and_a_refusal(image_folder):
+    runs = [started(image_folder, "--out", "run", "--seed", str(seed)) for seed in range(2)]
+    errors = [run.communicate()[1] for run in runs]
+    statuses = [run.returncode for run in runs]
+    assert sorted(statuses) == [0, 1]
+    refusal = errors[statuses.index(1)]
+    assert "error: run is being written by a run" in refusal or "error: run holds a run already" in refusal
+    report = json.loads((Path("run") / "report.json").read_text())
+    assert report["seed"] == statuses.index(0)
+    saved = checkpoint.load(Path("run") / "model.pt")
+    assert saved.training["settings"]["seed"] == statuses.index(0)
+
+
 def interrupted(*_, **__):
     raise KeyboardInterrupt
 
@@ -97,8 +165,6 @@ def test_ctrl_c_says_how_to_go_on_and_that_works(image_folder, capsys, monkeypat
         (["train", "--data", "nowhere"], "error: EVA_DATA or --data names nowhere, which is not a folder"),
         (["train", "--epochs", "0"], "error: --epochs must be at least 1, got 0"),
         (["train", "--device", "quantum"], "error: --device quantum cannot be used here"),
-        (["train", "--resume"], "error: there is no run in runs/"),
-        (["train", "--resume", "--out", "x", "--data", "DATA"], "error: x/model.pt does not exist"),
         (["predict", "--model", "no.pt", "a.png"], "error: no.pt does not exist"),
         (["predict", "a.png"], "error: a.png cannot be read as an image"),
         (["data", "--data", "DATA", "--jpeg", "DATA"], "is not empty: name a new folder"),
@@ -129,7 +195,7 @@ def test_a_folder_with_a_run_is_not_written_over(image_folder, tmp_path, capsys)
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "model.pt").write_text("precious")
     assert main(["train", "--data", str(image_folder), "--out", "run"]) == 1
-    assert "run holds a run already: add --resume" in capsys.readouterr().err
+    assert "run holds a run already: resume it (--resume" in capsys.readouterr().err
     assert (tmp_path / "run" / "model.pt").read_text() == "precious"
 
 

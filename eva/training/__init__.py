@@ -5,9 +5,10 @@ that loop with what a run wants: a recipe, a schedule, mixed precision, checkpoi
 """
 
 from eva.training.checks import TrainingError, check_labels, check_logits
+from eva.training.folder import METRICS_FILE, MODEL_FILE, claimed
 from eva.training.loop import Batches, test, train
 from eva.training.meter import Result
-from eva.training.run import METRICS_FILE, MODEL_FILE, History, fit
+from eva.training.run import History, fit
 
 __all__ = ["METRICS_FILE", "MODEL_FILE", "Batches", "History", "Result", "TrainingError", "check_labels",
-           "check_logits", "fit", "test", "train"]  # fmt: skip
+           "check_logits", "claimed", "fit", "test", "train"]  # fmt: skip

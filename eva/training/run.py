@@ -1,5 +1,6 @@
 """A whole run: `fit` trains by a recipe, validates, saves after each epoch, and takes up what was interrupted."""
 
+import contextlib
 import copy
 import json
 import logging
@@ -20,18 +21,17 @@ from eva import augment, checkpoint
 from eva.data import BatchLoader, Splits
 from eva.device import default_device, derived_seed, seeded
 from eva.files import replacing
-from eva.modules import placed
+from eva.modules import placed, unwrapped
 from eva.optimizers import optimizer_for
 from eva.precision import mixed_precision
 from eva.recipes import Recipe
 from eva.training.average import Average
 from eva.training.checks import TrainingError
+from eva.training.folder import METRICS_FILE, MODEL_FILE, claimed
 from eva.training.loop import test, train
 from eva.training.meter import Result
 
 log = logging.getLogger(__name__)
-
-MODEL_FILE, METRICS_FILE = "model.pt", "metrics.jsonl"
 
 Row = dict[str, Any]  # an epoch, as it stands in metrics.jsonl
 
@@ -64,15 +64,18 @@ def fit(
 ) -> History:
     """Train `model` by `recipe`, looking at the validation split after each epoch; the test split is not touched.
 
-    With `out`, model.pt and metrics.jsonl are written there after every epoch, and `resume` goes on from them: on a CPU
-    a run that was interrupted and resumed ends with the same bits as one that was not. `on_epoch` is called with all
-    rows so far after each epoch. The order of images, augmentation and dropout depend on `seed` alone, and the caller's
-    random state stays as it was. `make_loader` is called as BatchLoader is, for the training batches: give a subclass
-    that mixes images, say, or draws them otherwise. (`resume` compares its name, and not what it was made with.)
-    `make_optimizer` makes the optimizer of the model and the recipe.
+    With `out`, a folder that one run at a time holds, model.pt and metrics.jsonl are written there after every epoch.
+    `resume` goes on from them, or begins where there are none: on a CPU a run that was interrupted and resumed ends
+    with the same bits as one that was not. `on_epoch` is called with all rows so far after each epoch. The order of
+    images, augmentation and dropout depend on `seed` alone, and the caller's random state stays as it was.
+    `make_loader` is called as BatchLoader is, for the training batches: give a subclass that mixes images, say, or
+    draws them otherwise. (`resume` compares its name, and not what it was made with.) `make_optimizer` makes the
+    optimizer of the model and the recipe. A model may be wrapped by torch.compile or DataParallel.
 
     Ctrl-C ends training early and returns what there is, marked `interrupted`. Where the loss stops being finite,
-    TrainingError is raised and the model goes back to what it was after the last good epoch.
+    TrainingError is raised and the model goes back to what it was after the last good epoch. Raises FileExistsError
+    where `out` holds a run or is being written by one, and CheckpointError where the run to resume was trained on other
+    data or otherwise.
     """
     if resume and out is None:
         raise ValueError("resume=True needs `out`, the folder of the run to go on with")
@@ -81,17 +84,18 @@ def fit(
                     recipe.batch_size, len(splits.train))  # fmt: skip
     run = _Run(model, splits, recipe, torch.device(device or default_device()), seed, make_loader, make_optimizer)
     history = History()
-    if resume and out is not None:
-        history.rows = run.resume(Path(out))
-    try:
-        while len(history.rows) < recipe.epochs:
-            history.rows.append(run.epoch(len(history.rows)))
-            if out is not None:
-                run.save(Path(out), history.rows)
-            on_epoch(history.rows)
-    except KeyboardInterrupt:
-        log.warning("interrupted: the model stays as it is now, the history has %d whole epochs", len(history.rows))
-        history.interrupted = True
+    with contextlib.nullcontext(False) if out is None else claimed(Path(out), resume) as begun:
+        if out is not None and begun:
+            history.rows = run.resume(Path(out))
+        try:
+            while len(history.rows) < recipe.epochs:
+                history.rows.append(run.epoch(len(history.rows)))
+                if out is not None:
+                    run.save(Path(out), history.rows)
+                on_epoch(history.rows)
+        except KeyboardInterrupt:
+            log.warning("interrupted: the model stays as it is now, the history has %d whole epochs", len(history.rows))
+            history.interrupted = True
     run.end()
     return history
 
@@ -120,11 +124,12 @@ class _Run:
         self.train_loader = make_loader(splits.train, batch_size=recipe.batch_size, shuffle=True,
                                         augmentations=augment.named(recipe.augmentations), **served)  # fmt: skip
         self.validation_loader = BatchLoader(splits.validation, batch_size=max(500, recipe.batch_size), **served)
+        self.network = unwrapped(model)  # whose weights have the names under which they are saved
         steps = len(self.train_loader) * recipe.epochs
-        self.optimizer = make_optimizer(model, recipe)
+        self.optimizer = make_optimizer(self.network, recipe)
         self.scheduler = LambdaLR(self.optimizer, lambda step: recipe.rate(step, steps))
         self.precision = mixed_precision(device, on_cpu=recipe.cpu_bfloat16)
-        self.average = None if recipe.ema is None else Average(model, recipe.ema)
+        self.average = None if recipe.ema is None else Average(self.network, recipe.ema)
         if recipe.compiled:
             # Not dynamic: once there are two sizes of batch, torch would go on with kernels that suit any size.
             model.compile(dynamic=False)
@@ -132,7 +137,7 @@ class _Run:
     @property
     def best_model(self) -> nn.Module:
         """The model to use: the average of its weights over the last steps, where there is one."""
-        return self.model if self.average is None else self.average.model
+        return self.network if self.average is None else self.average.model
 
     def epoch(self, epoch: int) -> Row:
         """Train and validate once; `epoch` counts from 0. Returns the epoch's row; after a NaN, puts the model back."""
@@ -185,11 +190,11 @@ class _Run:
         if self.recipe.compiled:
             self.model.compile(disable=True)
         if self.average is not None:
-            self.model.load_state_dict(self.average.model.state_dict())
+            self.network.load_state_dict(self.average.model.state_dict())
 
     def state_dict(self) -> dict[str, Any]:
         return {
-            "model": self.model.state_dict(),
+            "model": self.network.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
@@ -197,7 +202,7 @@ class _Run:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.model.load_state_dict(state["model"])
+        self.network.load_state_dict(state["model"])
         fused = [group.get("fused") for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(state["optimizer"])
         for group, here in zip(self.optimizer.param_groups, fused, strict=True):
@@ -213,7 +218,7 @@ class _Run:
         """Write model.pt, from which the network can be used and the run gone on with, and metrics.jsonl."""
         mean, std = self.splits.normalisation
         saved = checkpoint.Checkpoint(
-            arguments=getattr(self.model, "arguments", {}),
+            arguments=getattr(self.network, "arguments", {}),
             weights=self.best_model.state_dict(),
             classes=list(self.splits.classes),
             mean=mean.tolist(),
@@ -232,13 +237,19 @@ class _Run:
         if saved.training is None:
             raise checkpoint.CheckpointError(f"{path} is for use only: it lacks what going on with training needs")
         before, now = saved.training["settings"], self._settings()
-        different = [f"{key} was {before.get(key)!r}, is {now[key]!r}" for key in now if before.get(key) != now[key]]
+        unknown = [key for key in now if key not in before]
+        if unknown:
+            raise checkpoint.CheckpointError(
+                f"{path} was made by another version of eva, which did not keep its {', '.join(unknown)}: "
+                "go on with that version, or start afresh in another folder"
+            )
+        different = [f"{key} was {before[key]!r}, is {now[key]!r}" for key in now if before[key] != now[key]]
         if different:
             raise checkpoint.CheckpointError(
                 f"{path} was trained otherwise ({'; '.join(different)}): resume with the same settings, "
                 "or start afresh in another folder"
             )
-        checkpoint.load_weights(self.model, saved.training["state"]["model"], path)
+        checkpoint.load_weights(self.network, saved.training["state"]["model"], path)
         self.load_state_dict(saved.training["state"])
         _write_metrics(out, saved.training["rows"])  # a kill may have come between the two files
         return saved.training["rows"]
@@ -246,7 +257,7 @@ class _Run:
     def _settings(self) -> dict[str, Any]:
         """What a run that is taken up must have in common with this one."""
         splits = self.splits
-        data = {"data": splits.name, "classes": splits.classes, "training images": len(splits.train)}
+        data = {"data": splits.name, "classes": splits.classes, "contents of the data": splits.digest}
         return {**data, "loader": type(self.train_loader).__name__, **asdict(self.recipe), "seed": self.seed}
 
 

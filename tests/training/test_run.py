@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from eva import checkpoint
 from eva.augment import translate
@@ -121,9 +122,83 @@ def test_resume_refuses_other_data(splits, tmp_path):
     fit(Net(WIDTH, classes=3), splits, TINY, device=CPU, out=tmp_path)
     model = Net(WIDTH, classes=3)
     before = model.stem[0].weight.clone()
-    with pytest.raises(CheckpointError, match="data was 'toy', is 'other'"):
+    with pytest.raises(CheckpointError, match=r"\(data was 'toy', is 'other'\)"):
         fit(model, replace(splits, name="other"), TINY, device=CPU, out=tmp_path, resume=True)
     assert torch.equal(model.stem[0].weight, before), "the model is left alone"
+
+
+def changed(splits, what):
+    """The same name and counts, and other contents."""
+    train = splits.train
+    images, labels = train.images.clone(), train.labels.clone()
+    if what == "two labels swapped":
+        labels[[0, 1]] = labels[[1, 0]]
+    elif what == "a pixel":
+        images[-1, 2, 31, 31] ^= 1
+    else:  # an image went from validation to training, and another one the other way
+        held = splits.validation.images.clone()
+        images[3], held[3] = splits.validation.images[3], train.images[3]
+        splits = replace(splits, validation=replace(splits.validation, images=held))
+    return replace(splits, train=replace(train, images=images, labels=labels))
+
+
+@pytest.mark.parametrize("what", ["two labels swapped", "a pixel", "the held-out images"])
+@pytest.mark.parametrize("finished", [True, False])
+def test_resume_refuses_data_that_has_changed(splits, tmp_path, what, finished):
+    def ctrl_c(rows):
+        raise KeyboardInterrupt
+
+    options = {} if finished else {"on_epoch": ctrl_c}
+    fit(Net(WIDTH, classes=3), splits, TINY, device=CPU, out=tmp_path, **options)
+    with pytest.raises(CheckpointError, match=r"contents of the data was '.*', is '"):
+        fit(Net(WIDTH, classes=3), changed(splits, what), TINY, device=CPU, out=tmp_path, resume=True)
+
+
+def test_a_run_of_another_version_is_named(splits, tmp_path):
+    fit(Net(WIDTH, classes=3), splits, TINY, device=CPU, out=tmp_path)
+    saved = checkpoint.load(tmp_path / "model.pt")
+    del saved.training["settings"]["ema"], saved.training["settings"]["contents of the data"]
+    checkpoint.save(saved, tmp_path / "model.pt")
+    with pytest.raises(CheckpointError, match="another version of eva, which did not keep its contents of the"):
+        fit(Net(WIDTH, classes=3), splits, TINY, device=CPU, out=tmp_path, resume=True)
+
+
+WRAPPERS = {
+    "torch.compile": lambda net: torch.compile(net, backend="eager"),
+    "DataParallel": nn.DataParallel,
+    "both": lambda net: torch.compile(nn.DataParallel(net), backend="eager"),
+}
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+@pytest.mark.parametrize("ema", [None, 0.5])
+def test_a_wrapped_model_leaves_a_file_that_can_be_used_and_resumed(splits, tmp_path, wrapper, ema):
+    recipe = replace(TINY, ema=ema)
+
+    def start(out, wrap, **options):
+        torch.manual_seed(0)
+        net = Net(WIDTH, classes=3)
+        fit(wrap(net), splits, recipe, device=CPU, out=out, **options)
+        return net
+
+    def ctrl_c(rows):
+        raise KeyboardInterrupt
+
+    plain = start(tmp_path / "plain", lambda net: net)
+    start(tmp_path / "wrapped", WRAPPERS[wrapper], on_epoch=ctrl_c)
+    wrapped = start(tmp_path / "wrapped", WRAPPERS[wrapper], resume=True)
+    restored = checkpoint.restore(checkpoint.load(tmp_path / "wrapped" / "model.pt"))
+    for name, value in plain.state_dict().items():
+        assert torch.equal(restored.state_dict()[name], value)
+        assert torch.equal(wrapped.state_dict()[name], value)
+
+
+def test_a_folder_with_a_run_is_not_written_over(splits, tmp_path):
+    fit(Net(WIDTH, classes=3), splits, TINY, device=CPU, out=tmp_path)
+    before = (tmp_path / "model.pt").read_bytes()
+    with pytest.raises(FileExistsError, match="holds a run already: resume it"):
+        fit(Net(WIDTH, classes=3), splits, TINY, device=CPU, out=tmp_path, seed=1)
+    assert (tmp_path / "model.pt").read_bytes() == before
 
 
 def test_metrics_cut_short_by_a_kill_are_mended(splits, tmp_path):
@@ -238,8 +313,6 @@ def test_resume_refuses_another_run(splits, tmp_path):
         fit(model, splits, replace(TINY, batch_size=8), device=CPU, out=tmp_path, resume=True, seed=1)
     with pytest.raises(CheckpointError, match="belongs to another network"):
         fit(Net(0.25, classes=3), splits, TINY, device=CPU, out=tmp_path, resume=True)
-    with pytest.raises(FileNotFoundError, match="does not exist"):
-        fit(model, splits, TINY, device=CPU, out=tmp_path / "elsewhere", resume=True)
     with pytest.raises(ValueError, match="needs `out`"):
         fit(model, splits, TINY, device=CPU, resume=True)
 
