@@ -1,6 +1,7 @@
 """The command line: `python -m eva train`, `predict`, `data` and `ledger`. Each has --help."""
 
 import argparse
+import io
 import json
 import logging
 import os
@@ -32,6 +33,9 @@ REPORT_FILE = "report.json"  # written last: where it is, the run is finished
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line. Returns the exit status: 0, 1 for an error that was explained, 130 after Ctrl-C."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names in other scripts than the terminal's: escaped, no traceback
+            stream.reconfigure(errors="backslashreplace")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     parsed = _parser().parse_args(arguments)
     parsed.words = sys.argv[1:] if arguments is None else arguments

@@ -148,7 +148,7 @@ class Net(nn.Module):
         return self.classifier(self.pool(maps).flatten(1))
 
 
-LADDER: dict[str, Callable[[], nn.Module]] = {
+LADDER: dict[str, Callable[..., nn.Module]] = {
     "plain": Rung,
     **{idea: partial(Rung, *IDEAS[: place + 1]) for place, idea in enumerate(IDEAS)},
     "Net": Net,

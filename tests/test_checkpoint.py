@@ -1,6 +1,9 @@
 import os
 import pickle
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -126,3 +129,28 @@ def test_a_fault_at_any_step_of_writing_leaves_the_old_file_whole(tmp_path, monk
             save(small(seed=1), path)
     assert [entry.name for entry in tmp_path.iterdir()] == ["model.pt"]
     assert torch.equal(load(path).weights["stem.0.weight"], small(seed=0).weights["stem.0.weight"])
+
+
+FULL = """
+import resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+from eva import checkpoint
+from tests.test_checkpoint import small
+checkpoint.save(small(seed=0), sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), -1))
+try:
+    checkpoint.save(small(seed=1), sys.argv[1])
+except OSError as error:
+    print(type(error).__name__, error)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the size of files")
+@pytest.mark.parametrize("limit", [100, 3000, 20_000])
+def test_a_disk_that_is_full_is_an_oserror_and_the_old_file_stays(tmp_path, limit):
+    path = tmp_path / "model.pt"
+    done = subprocess.run([sys.executable, "-c", FULL, str(path), str(limit)], capture_output=True, text=True,
+                          check=True, cwd=Path(__file__).parent.parent)  # fmt: skip
+    assert done.stdout.startswith("OSError")
+    assert torch.equal(load(path).weights["stem.0.weight"], small(seed=0).weights["stem.0.weight"])
+    assert [found.name for found in tmp_path.iterdir()] == ["model.pt"]

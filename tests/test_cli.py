@@ -191,6 +191,17 @@ def test_cuda_without_a_gpu(capsys):
     assert "error: --device cuda cannot be used here" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])
+def test_names_in_other_scripts_than_the_terminals_are_escaped(tmp_path, image_folder, encoding):
+    (image_folder / "train" / "zebra").rename(image_folder / "train" / "斑马 $x_1$")
+    (image_folder / "test" / "zebra").rename(image_folder / "test" / "斑马 $x_1$")
+    environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONPATH": str(Path(eva.__file__).parent.parent)}
+    command = [sys.executable, "-m", "eva", "data", "--data", str(image_folder)]
+    done = subprocess.run(command, env=environment, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert ("斑马" if encoding == "utf-8" else r"\u6591\u9a6c") in done.stdout.decode(encoding)
+
+
 def test_a_folder_with_a_run_is_not_written_over(image_folder, tmp_path, capsys):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "model.pt").write_text("precious")
@@ -239,6 +250,6 @@ def test_the_ladder_refreshes_the_readme_and_its_figure_where_it_was_cifar(name,
     monkeypatch.setenv("EVA_BUDGET", "cpu")
     assert main(["ledger", "--device", "cpu"]) == 0
     assert len(read(path)) == 1
-    assert ("| plain | 189,642 |" in readme.read_text()) == (name != "teapots")
+    assert ("| plain | 160,963 |" in readme.read_text()) == (name != "teapots")  # for three classes
     assert (path.parent / "ladder.png").exists() == (name != "teapots")
     assert readme.read_text().startswith("a\n<!--ladder-->\n")

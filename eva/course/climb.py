@@ -67,7 +67,7 @@ def climb(
     for step in LADDER:
         known = ledger.latest(ledger.read(path), budget, splits.name).get(step)
         conditions = _conditions(step, some, budget, plan.recipe, device)
-        if known and known["seeds"] == numbers and all(known[name] == value for name, value in conditions.items()):
+        if known and known["seeds"] == numbers and _alike(known, conditions):
             continue
         done = [_run(step, some, conditions, plan.recipe, device, seed, kept) for seed in numbers]
         ledger.record(
@@ -86,7 +86,7 @@ def climb(
 def _step_memory(step: str, batch_size: int, device: torch.device) -> int:
     """Bytes that one training step on a batch of 32x32 images takes at its peak, beyond the model's own.
 
-    On a CUDA device or a _CPU, where bytes can be counted; in the precision and memory format of `fit`, and with
+    On a CUDA device or a CPU, where bytes can be counted; in the precision and memory format of `fit`, and with
     libraries' workspaces there before.
     """
     precision = mixed_precision(device)
@@ -112,15 +112,24 @@ def _every(splits: Splits, images: int) -> Any:
     return splits.train.take(slice(None, None, step))
 
 
+def _alike(line: ledger.Line, conditions: dict[str, Any]) -> bool:
+    """Was this line measured under these conditions? Early lines do not say what was in the data."""
+    splits = {"contents": conditions["splits"]["contents"], **line["splits"]}
+    return all({**line, "splits": splits}[name] == value for name, value in conditions.items())
+
+
 def _conditions(step: str, splits: Splits, budget: str, recipe: Recipe, device: torch.device) -> dict[str, Any]:
     """What must be alike for two lines, or two runs, to be of the same thing; and what follows from the step alone."""
     with seeded(0, device):
-        model = LADDER[step]()
+        model = LADDER[step](classes=len(splits.classes))
     described = {name: [*value] if isinstance(value, tuple) else value for name, value in asdict(recipe).items()}
     return {
         "step": step,
         "data": splits.name,
-        "splits": {name: len(getattr(splits, name)) for name in ("train", "validation", "test")},
+        "splits": {
+            **{name: len(getattr(splits, name)) for name in ("train", "validation", "test")},
+            "contents": splits.digest,
+        },
         "budget": budget,
         "recipe": described,
         "hardware": hardware(device),
@@ -140,7 +149,7 @@ def _run(
         return kept
     log.info("%s, seed %d", step, seed)
     with seeded(seed, device):
-        model = LADDER[step]()
+        model = LADDER[step](classes=len(splits.classes))
     history = fit(model, splits, recipe, device=device, seed=seed)
     if history.interrupted:
         raise KeyboardInterrupt  # half a run says nothing; those that are done are kept

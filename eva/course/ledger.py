@@ -4,6 +4,7 @@
 budget and data the later one counts. Figures in README and notebooks come from here.
 """
 
+import dataclasses
 import json
 import math
 import statistics
@@ -18,6 +19,7 @@ import torch
 import torchvision
 
 from eva.files import append_json, read_json
+from eva.recipes import Recipe
 
 _PACKAGE = Path(__file__).parent.parent
 ROOT = _PACKAGE.parent  # of the clone
@@ -28,6 +30,9 @@ FIELDS = ("step", "data", "splits", "budget", "recipe", "seeds", "accuracies", "
           "date", "revision")  # fmt: skip
 
 ALIKE = ("data", "hardware", "recipe", "seeds")  # what two lines must share to be compared
+
+_DEFAULTS = {field.name: [*field.default] if isinstance(field.default, tuple) else field.default
+             for field in dataclasses.fields(Recipe) if field.default is not dataclasses.MISSING}  # fmt: skip
 
 Line = dict[str, Any]
 
@@ -40,8 +45,9 @@ def record(path: Path = LEDGER, **measured: Any) -> Line:
     """Append what was measured of one step as one line, and return it.
 
     `accuracies` and `test_accuracies` are fractions, one per seed, in the order of `seeds`; `splits` has the number of
-    images in each split; `recipe` what it was trained by; `seconds` is of training, the median of the seeds;
-    `peak_memory` bytes of one training step; `revision` that of the source when it began, by default the present one.
+    images in each split, and their digest; `recipe` what it was trained by; `seconds` is of training, the median of
+    the seeds; `peak_memory` bytes of one training step; `revision` that of the source when it began, by default the
+    present one.
     Mean, standard deviation, versions and date are added here. Raises LedgerError where a field is missing or unknown,
     or where seeds and accuracies do not match.
     """
@@ -53,14 +59,18 @@ def record(path: Path = LEDGER, **measured: Any) -> Line:
     }
     measured.setdefault("revision", revision())
     _check(measured)
+    measured["recipe"] = {**_DEFAULTS, **measured["recipe"]}
     line = {name: measured[name] for name in FIELDS}
     append_json(path, line)
     return line
 
 
 def read(path: Path = LEDGER) -> list[Line]:
-    """All lines that can be read. One that cannot is left out with a warning that names it; the file stays as it is."""
-    return read_json(path, _check)
+    """All lines that can be read. One that cannot is left out with a warning that names it; the file stays as it is.
+
+    A field that a recipe did not have when a line was written has its default, which is what was done then.
+    """
+    return [{**line, "recipe": {**_DEFAULTS, **line["recipe"]}} for line in read_json(path, _check)]
 
 
 def latest(lines: Sequence[Line], budget: str, data: str) -> dict[str, Line]:
@@ -73,7 +83,7 @@ def reference() -> dict[str, Line]:
     climbs: dict[str, dict[str, Line]] = {}  # a climb begun on another machine does not mix with one that is whole
     for line in read():
         if line["data"].startswith("CIFAR-10") and line["budget"] != "smoke":
-            alike = json.dumps([line[name] for name in ("budget", *ALIKE)])
+            alike = json.dumps([line[name] for name in ("budget", *ALIKE)], sort_keys=True)
             climbs.setdefault(alike, {})[line["step"]] = line
     return max(
         climbs.values(), key=lambda lines: (len(lines), "gpu" in {x["budget"] for x in lines.values()}), default={}

@@ -42,11 +42,12 @@ def table(lines: dict[str, Line], upto: str | None = None) -> Table:
         rows.append((*cells, f"{100 * line['accuracy']:.1f}{spread}", change))
     titles = ("step", "parameters", "million MACs", "field (pixels)", "training (s)", "validation accuracy (%)",
               "change (points, 95 % interval)")  # fmt: skip
-    recipe, splits, versions = first["recipe"], first["splits"], first["versions"]
+    recipe, splits = first["recipe"], first["splits"]
+    versions = " and ".join(sorted({lines[step]["versions"]["torch"] for step in steps}))
     note = (
         f"{first['data']}, {splits['train']:,} training and {splits['validation']:,} validation images, "
         f"{recipe['epochs']} epochs, seeds {', '.join(map(str, first['seeds']))}; mean ± standard deviation. "
-        f"{first['hardware']}, PyTorch {versions['torch']}, {max(line['date'] for line in lines.values())}."
+        f"{first['hardware']}, PyTorch {versions}, {max(line['date'] for line in lines.values())}."
     )
     return Table(titles, rows, note)
 

@@ -6,6 +6,7 @@ batches are augmented and normalised at once. No worker processes, and nothing w
 
 import hashlib
 import logging
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -73,6 +74,9 @@ class Splits:
     test: Split
 
     def __post_init__(self) -> None:
+        for text in (self.name, *self.classes):
+            if any(unicodedata.category(character) == "Cc" for character in text):
+                raise DataError(f"{text!r} holds characters that steer a terminal: rename that folder")
         for which in ("train", "validation", "test"):
             labels = getattr(self, which).labels
             if len(labels) == 0:

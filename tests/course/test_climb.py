@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 
 import pytest
@@ -8,13 +9,14 @@ from eva.course import climb as module
 from eva.course import ledger
 from eva.course.climb import PLANS, climb
 from eva.data import Split, Splits, shapes
+from eva.model import LADDER
 
 CPU = torch.device("cpu")
 
 
-def tiny():
+def tiny(classes=10):
     return nn.Sequential(
-        nn.Conv2d(3, 4, 3, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 10)
+        nn.Conv2d(3, 4, 3, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, classes)
     )
 
 
@@ -50,7 +52,7 @@ def test_each_step_is_trained_with_each_seed_and_recorded(splits, trained, tmp_p
     assert line["seeds"] == [0, 1]
     assert line["parameters"] == sum(p.numel() for p in tiny().parameters())
     assert line["receptive_field"] == [3, 3]
-    assert line["splits"] == {"train": 40, "validation": 40, "test": 40}
+    assert line["splits"] == {"train": 40, "validation": 40, "test": 40, "contents": line["splits"]["contents"]}
     assert line["accuracies"] == lines["second"]["accuracies"], "the same network and seeds: the same bits"
 
 
@@ -85,3 +87,43 @@ def test_the_climb_leaves_the_random_state_alone(splits, trained, tmp_path):
     before = torch.get_rng_state()
     climb(splits, "smoke", CPU, runs=tmp_path / "runs.jsonl", path=tmp_path / "ledger.jsonl")
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_steps_that_were_measured_before_a_recipe_had_a_field_are_not_measured_again(splits, trained, tmp_path):
+    path = tmp_path / "ledger.jsonl"
+    climb(splits, "smoke", CPU, runs=tmp_path / "runs.jsonl", path=path)
+    old = [json.loads(line) for line in path.read_text().splitlines()]
+    for line in old:
+        for field in ("ema", "matrix_rate", "compiled", "augmentations"):
+            del line["recipe"][field]
+        del line["splits"]["contents"]
+    path.write_text("".join(json.dumps(line) + "\n" for line in old))
+    climb(splits, "smoke", CPU, runs=tmp_path / "runs.jsonl", path=path)
+    assert len(trained) == 4
+    old[0]["recipe"]["ema"] = 0.5
+    path.write_text("".join(json.dumps(line) + "\n" for line in old))
+    climb(splits, "smoke", CPU, runs=tmp_path / "other.jsonl", path=path)
+    assert len(trained) == 6, "that one was another recipe"
+
+
+def test_steps_on_other_contents_of_the_same_name_are_measured_again(splits, trained, tmp_path):
+    path = tmp_path / "ledger.jsonl"
+    climb(splits, "smoke", CPU, runs=tmp_path / "runs.jsonl", path=path)
+    corrected = replace(splits, validation=replace(splits.validation, labels=splits.validation.labels.flip(0)))
+    climb(corrected, "smoke", CPU, runs=tmp_path / "runs.jsonl", path=path)
+    assert len(trained) == 8
+
+
+@pytest.mark.parametrize("classes", [2, 12])
+def test_the_real_ladder_is_built_for_as_many_classes_as_there_are(classes):
+    images = torch.zeros(2, 3, 32, 32)
+    for step, build in LADDER.items():
+        assert build(classes=classes).eval()(images).shape == (2, classes), step
+
+
+def test_a_climb_on_twelve_classes(tmp_path, trained):
+    labels = torch.arange(36) % 12
+    split = Split.numbered(torch.randint(0, 256, (36, 3, 32, 32), dtype=torch.uint8), labels)
+    twelve = Splits("a dozen", "made up", tuple("abcdefghijkl"), split, split, split)
+    lines = climb(twelve, "smoke", CPU, runs=tmp_path / "runs.jsonl", path=tmp_path / "ledger.jsonl")
+    assert lines["first"]["parameters"] == sum(p.numel() for p in tiny(12).parameters())

@@ -1,4 +1,5 @@
 import pytest
+import torch
 
 from eva.course import ladder, ledger, table
 from eva.course.ledger import LedgerError, latest, read, record
@@ -65,3 +66,9 @@ def test_the_reference_is_what_was_climbed_furthest(path, monkeypatch):
     assert "a gpu" in ladder().note
     record(path, **measured("plain", budget="gpu", hardware="another gpu"))
     assert "a gpu" in ladder().note, "one that was begun elsewhere does not mix with it"
+
+
+def test_the_note_names_every_version_of_pytorch(lines):
+    lines["dropout"] = {**lines["dropout"], "versions": {**lines["dropout"]["versions"], "torch": "9.9.9"}}
+    assert f"PyTorch {torch.__version__} and 9.9.9, " in table(lines).note
+    assert "9.9.9" not in table(lines, upto="batch norm").note

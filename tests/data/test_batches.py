@@ -142,3 +142,16 @@ def test_order_augmentation_and_dropout_draw_streams_of_their_own(splits, monkey
     used = [seed for seed in seeds if seed]
     assert len(used) >= 4
     assert len(set(used)) >= 4, "two epochs, each with a stream for images and another one for the network"
+
+
+@pytest.mark.parametrize("name", ["a\x1b[31mred", "two\nlines", "bell\x07", "\x9b31m"])
+def test_names_that_steer_a_terminal_are_refused(splits, name):
+    with pytest.raises(DataError, match="rename that folder"):
+        replace(splits, name=name)
+    with pytest.raises(DataError, match="rename that folder"):
+        replace(splits, classes=("a", name, "c"))
+
+
+@pytest.mark.parametrize("name", ["$5_to_$10", "50 % <b>", '"quoted"', "猫", "חתול", "🐈‍⬛", "x" * 200])
+def test_names_that_people_choose_are_taken(splits, name):
+    assert replace(splits, name=name, classes=(name, "b", "c")).classes[0] == name
