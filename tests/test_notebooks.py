@@ -6,7 +6,7 @@ import nbformat
 import pytest
 
 from eva.course import ladder
-from tools.notebooks import badge, code_hash, notebooks, setup_cell
+from tools.notebooks import badge, code_hash, index, notebooks, setup_cell
 
 NOTEBOOKS = notebooks()
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -97,3 +97,23 @@ def test_it_teaches_by_prediction_and_exercise(path):
     assert exercises >= 1
     assert prose.count("<summary>Solution</summary>") == exercises, "each exercise has its solution folded"
     assert len(re.findall(r"^check_\w+\(", source, re.MULTILINE)) == exercises
+
+
+@pytest.mark.parametrize(
+    ("measured", "header", "cells"),
+    [
+        (("2 CPU", "2 CPU"), "minutes on 2 CPU cores |", ("| 3.1 |", "| under 1 |")),
+        (("8 CPU", "8 CPU"), "minutes on 8 CPU cores |", ("| 3.1 |", "| under 1 |")),
+        (("2 CPU", "8 CPU"), "minutes |", ("| 3.1 on 2 CPU cores |", "| under 1 on 8 CPU cores |")),
+    ],
+)
+def test_the_index_names_the_machine_that_was_measured_on(tmp_path, monkeypatch, measured, header, cells):
+    for number, (machine, time) in enumerate(zip(measured, ("3.1 minutes", "40 seconds"), strict=True), start=1):
+        first = f"# 0{number} · Title\n\n*Promise.*\n\nRuns in about {time} on {machine} cores (measured)"
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(first)])
+        (tmp_path / "notebooks").mkdir(exist_ok=True)
+        nbformat.write(notebook, tmp_path / "notebooks" / f"0{number}_x.ipynb")
+    monkeypatch.setattr("tools.notebooks.ROOT", tmp_path)
+    head, _, *rows = index().splitlines()
+    assert head.endswith(header)
+    assert all(row.endswith(cell) for row, cell in zip(rows, cells, strict=True))

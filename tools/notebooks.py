@@ -62,12 +62,17 @@ def refresh(path: Path) -> None:
     notebook.metadata.pop("widgets", None)  # GitHub shows an error in place of a notebook that has it
     notebook.metadata["eva"] = {"code": code_hash(notebook), "budget": budget}
     minutes = f"{seconds / 60:.1f} minutes" if seconds >= 60 else f"{max(10, round(seconds, -1)):.0f} seconds"
-    measured = f"Runs in about {minutes} on {os.cpu_count()} CPU cores (measured); on a GPU: not measured yet."
+    measured = f"Runs in about {minutes} on {cores()} CPU cores (measured); on a GPU: not measured yet."
     said = f"<!--minutes-->{measured}<!--/minutes-->"
     if budget == "cpu":
         notebook.cells[0].source = TIMING.sub(said, notebook.cells[0].source)
     write(notebook, path)
     print(f"{path.name}: {seconds:.0f} s at the {budget} budget")
+
+
+def cores() -> int:
+    """How many processor cores a notebook may use here."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def repository() -> str:
@@ -104,14 +109,19 @@ def write_badges(path: Path) -> None:
 
 def index() -> str:
     """README's table of the notebooks, from what each says of itself in its first cell."""
-    lines = ["| notebook | its promise | minutes on 2 CPU cores |", "|---|---|---|"]
-    for path in notebooks():
-        first = nbformat.read(path, as_version=4).cells[0].source
+    firsts = {path: nbformat.read(path, as_version=4).cells[0].source for path in notebooks()}
+    measured = {path: re.search(r"Runs in about ([\d.]+) (minutes|seconds) on (\d+) CPU cores", first)
+                for path, first in firsts.items()}  # fmt: skip
+    machines = {found[3] for found in measured.values() if found}
+    alike = f" on {machines.pop()} CPU cores" if len(machines) == 1 else ""
+    lines = [f"| notebook | its promise | minutes{alike} |", "|---|---|---|"]
+    for path, first in firsts.items():
         number, title = re.match(r"# (\d\d) · (.+)", first).groups()
         promise = re.search(r"^\*([^*].+?)\*$", first, re.MULTILINE)[1]
-        measured = re.search(r"Runs in about ([\d.]+) (minutes|seconds)", first)
-        minutes = "-" if measured is None else measured[1] if measured[2] == "minutes" else "under 1"
-        lines.append(f"| {number} [{title}](notebooks/{path.name}) | {promise} | {minutes} |")
+        found = measured[path]
+        minutes = "-" if found is None else found[1] if found[2] == "minutes" else "under 1"
+        machine = "" if alike or found is None else f" on {found[3]} CPU cores"
+        lines.append(f"| {number} [{title}](notebooks/{path.name}) | {promise} | {minutes}{machine} |")
     return "\n".join(lines)
 
 
