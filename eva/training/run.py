@@ -7,7 +7,7 @@ import logging
 import math
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import InitVar, asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -100,31 +100,28 @@ def fit(
     return history
 
 
+@dataclass
 class _Run:
     """All that changes while `fit` runs, so that it can be put aside and taken up again."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        splits: Splits,
-        recipe: Recipe,
-        device: torch.device,
-        seed: int,
-        make_loader: Callable[..., BatchLoader],
-        make_optimizer: Callable[[nn.Module, Recipe], Optimizer],
+    model: nn.Module
+    splits: Splits
+    recipe: Recipe
+    device: torch.device
+    seed: int
+    make_loader: InitVar[Callable[..., BatchLoader]]
+    make_optimizer: InitVar[Callable[[nn.Module, Recipe], Optimizer]]
+
+    def __post_init__(
+        self, make_loader: Callable[..., BatchLoader], make_optimizer: Callable[[nn.Module, Recipe], Optimizer]
     ) -> None:
-        self.model, self.splits, self.recipe, self.device, self.seed = (
-            placed(model, device),
-            splits,
-            recipe,
-            device,
-            seed,
-        )
-        served: dict[str, Any] = {"normalisation": splits.normalisation, "device": device, "seed": seed}
+        splits, recipe, device = self.splits, self.recipe, self.device
+        placed(self.model, device)
+        served: dict[str, Any] = {"normalisation": splits.normalisation, "device": device, "seed": self.seed}
         self.train_loader = make_loader(splits.train, batch_size=recipe.batch_size, shuffle=True,
                                         augmentations=augment.named(recipe.augmentations), **served)  # fmt: skip
         self.validation_loader = BatchLoader(splits.validation, batch_size=max(500, recipe.batch_size), **served)
-        self.network = unwrapped(model)  # whose weights have the names under which they are saved
+        self.network = unwrapped(self.model)  # whose weights have the names under which they are saved
         steps = len(self.train_loader) * recipe.epochs
         self.optimizer = make_optimizer(self.network, recipe)
         self.scheduler = LambdaLR(self.optimizer, lambda step: recipe.rate(step, steps))
@@ -132,7 +129,7 @@ class _Run:
         self.average = None if recipe.ema is None else Average(self.network, recipe.ema)
         if recipe.compiled:
             # Not dynamic: once there are two sizes of batch, torch would go on with kernels that suit any size.
-            model.compile(dynamic=False)
+            self.model.compile(dynamic=False)
 
     @property
     def best_model(self) -> nn.Module:
