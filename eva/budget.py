@@ -6,7 +6,7 @@ import torch
 
 from eva.device import default_device
 
-BUDGETS = ("smoke", "cpu", "gpu")  # from seconds a notebook to the real run
+BUDGETS = ("smoke", "cpu", "gpu")  # from seconds per notebook to the real run
 
 
 def budget(device: torch.device | None = None) -> str:

@@ -12,7 +12,7 @@ def ladder(upto: str | None = None) -> Table:
 
 
 def table(lines: dict[str, Line], upto: str | None = None) -> Table:
-    """One row a step: what it costs, how accurate it is, and how that differs from the step before.
+    """One row per step: what it costs, how accurate it is, and how that differs from the step before.
 
     `lines` are what `latest` gives; with `upto`, the steps after that one are left out. The difference is paired by
     seed, with its 95 % interval; where that spans zero the row says so.

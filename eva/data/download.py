@@ -31,7 +31,7 @@ _T = TypeVar("_T")
 
 ANSWER_WITHIN = 8.0  # seconds that all mirrors together have for their first byte: without a network, this is the wait
 STALL = 10.0  # seconds without a byte, after which the next mirror is tried too
-SLOW = 200_000  # bytes a second, below which the next mirror is tried ...
+SLOW = 200_000  # bytes per second, below which the next mirror is tried ...
 PATIENCE = 10.0  # ... once the average over this many seconds is known
 _TRIES = 5  # how often one mirror's cut connection is taken up again
 
@@ -49,7 +49,7 @@ class _Broken(Exception):
 
 
 class _Slow(Exception):
-    """Args: bytes a second."""
+    """Args: bytes per second."""
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,6 @@ def _colours(kind: Tensor, rng: torch.Generator) -> Tensor:
     """A bright colour near each mark's own hue, (count, 3)."""
     hue = torch.tensor(HUES)[kind] + (torch.rand(len(kind), generator=rng) - 0.5) * 0.08
     value = torch.rand(len(kind), generator=rng) * 0.25 + 0.75
-    # The hue circle as three shifted triangle waves, one a channel.
+    # The hue circle as three shifted triangle waves, one per channel.
     wave = ((hue[:, None] + torch.tensor([0.0, 2 / 3, 1 / 3])) % 1 * 6 - 3).abs() - 1
     return value[:, None] * (0.25 + 0.75 * wave.clamp(0, 1))

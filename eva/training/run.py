@@ -80,7 +80,7 @@ def fit(
     if resume and out is None:
         raise ValueError("resume=True needs `out`, the folder of the run to go on with")
     if recipe.batch_size > len(splits.train):
-        log.warning("a batch of %d is larger than the training split: all its %d images make one step an epoch",
+        log.warning("a batch of %d is larger than the training split: all its %d images make one step per epoch",
                     recipe.batch_size, len(splits.train))  # fmt: skip
     run = _Run(model, splits, recipe, torch.device(device or default_device()), seed, make_loader, make_optimizer)
     history = History()
