@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 
 from eva.modules import evaluating, unwrapped
 
-Target = Tensor | Sequence[int] | int | None
+_Target = Tensor | Sequence[int] | int | None
 
 
 class NoMapError(ValueError):
@@ -26,10 +26,10 @@ class NoMapError(ValueError):
 
 
 @torch.no_grad()
-def class_activation_map(model: nn.Module, images: Tensor, target: Target = None) -> Tensor:
+def class_activation_map(model: nn.Module, images: Tensor, target: _Target = None) -> Tensor:
     """How much each place of the last feature map adds to the logit of a class, (N, h, w) (Zhou et al. 2016).
 
-    images: normalised floats (N, C, H, W). target: a class for each image, or one for all; the predicted ones by
+    images: normalised floats (N, C, H, W). target: a class per image, or one for all; the predicted ones by
     default. Global average pooling and a linear layer are both sums, so their order does not matter: each pixel of the
     map has a logit of its own, and the mean of these logits, plus the bias, is what the network answers. Negative
     values speak against the class. The maps are as small as the feature map: `torch.nn.functional.interpolate` enlarges
@@ -37,22 +37,22 @@ def class_activation_map(model: nn.Module, images: Tensor, target: Target = None
     that do not fit; NoMapError where it makes no map.
     """
     model = unwrapped(model)
-    with _undisturbed(model), _Watcher() as seen:
+    with _undisturbed(model), _Watcher() as watcher:
         logits = _logits(model, images)
-    classes, maps = _classes(target, logits), seen.last_map(model, images)
-    if seen.linear is None or not _is_mean_and_linear(maps, seen.linear, logits):
+    classes, maps = _classes(target, logits), watcher.last_map(model, images)
+    if watcher.linear is None or not _is_mean_and_linear(maps, watcher.linear, logits):
         raise ValueError(
             f"{type(model).__name__} does not end in global average pooling and one linear layer after its last map of "
             f"more than one pixel, {tuple(maps.shape[1:])}: use grad_cam, which works without"
         )
-    return _weighted(maps, seen.linear[0][classes]).to(images.device)
+    return _weighted(maps, watcher.linear[0][classes]).to(images.device)
 
 
 def grad_cam(
     model: nn.Module,
     images: Tensor,
     layer: nn.Module | None = None,
-    target: Target = None,
+    target: _Target = None,
     *,
     rectified: bool = True,
 ) -> Tensor:
@@ -75,20 +75,20 @@ def grad_cam(
 
     handles = [] if layer is None else [layer.register_forward_hook(keep)]
     try:
-        with _undisturbed(model), torch.inference_mode(False), torch.enable_grad(), _Watcher() as seen:
+        with _undisturbed(model), torch.inference_mode(False), torch.enable_grad(), _Watcher() as watcher:
             logits = _logits(model, images.detach().clone().requires_grad_(images.is_floating_point()))
             classes = _classes(target, logits)
             score = logits.gather(1, classes[:, None]).sum()  # no image has a part in another's logits
     finally:
         for handle in handles:
             handle.remove()
-    maps = seen.last_map(model, images) if layer is None else _output_of(layer, outputs)
+    maps = watcher.last_map(model, images) if layer is None else _output_of(layer, outputs)
     gradient = None
     if maps.requires_grad and score.requires_grad:
         (gradient,) = torch.autograd.grad(score, maps, allow_unused=True)
     if gradient is None:
-        where = "the last feature map" if layer is None else type(layer).__name__
-        raise ValueError(f"no gradient comes back from the logits to {where}: name a layer that they depend on")
+        place = "the last feature map" if layer is None else type(layer).__name__
+        raise ValueError(f"no gradient comes back from the logits to {place}: name a layer that they depend on")
     weighted = _weighted(maps.detach(), gradient.mean((2, 3)))
     return (weighted.clamp(min=0) if rectified else weighted).to(images.device)
 
@@ -157,14 +157,14 @@ def _logits(model: nn.Module, images: Tensor) -> Tensor:
     return logits
 
 
-def _classes(target: Target, logits: Tensor) -> Tensor:
+def _classes(target: _Target, logits: Tensor) -> Tensor:
     if target is None:
         return logits.argmax(1)
     count, last = len(logits), logits.shape[1] - 1
     classes = torch.as_tensor(target, device=logits.device)
     if classes.dtype != torch.int64 or classes.shape not in ((), (count,)):
         got = f"{classes.dtype} {tuple(classes.shape)}"
-        raise ValueError(f"target must be one class, or int64 ({count},), a class for each image; got {got}")
+        raise ValueError(f"target must be one class, or int64 ({count},), a class per image; got {got}")
     low, high = int(classes.min()), int(classes.max())
     if low < 0 or high > last:
         raise ValueError(f"target must be from 0 to {last}, the classes of this model, got {low} to {high}")

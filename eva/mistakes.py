@@ -22,13 +22,13 @@ from eva.training import check_labels
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What a model says of N images, on the CPU. All else is computed from it, once, when it is first asked for.
+    """The logits of a model for N images, on the CPU. All else is computed from them, once, when first asked for.
 
     Raises ValueError where the shapes do not fit, where a label has no logit, and for logits that are not finite.
     """
 
     indices: Tensor  # int64 (N,): Split.indices
-    labels: Tensor  # int64 (N,): the class that each image is labelled with, right or wrong
+    labels: Tensor  # int64 (N,): the class that an image is labelled with, right or wrong
     logits: Tensor  # float (N, classes)
 
     def __post_init__(self) -> None:
@@ -43,7 +43,7 @@ class Predictions:
         if len(broken):
             raise ValueError(
                 f"the logits of {len(broken):,} of {count:,} images are NaN or infinite (the first: image "
-                f"{int(self.indices[broken[0]])}), so the model says nothing of them. If it is all of them, training "
+                f"{int(self.indices[broken[0]])}), so there is no prediction for them. If it is all of them, training "
                 "diverged: go back to an earlier checkpoint, or train again at a lower learning rate; if it is some, "
                 "compute in float32"
             )
@@ -66,17 +66,17 @@ class Predictions:
     @cached_property
     def confidence(self) -> Tensor:
         """The probability of the predicted class, (N,)."""
-        return self._of(self.probabilities, self.predicted)
+        return self._picked(self.probabilities, self.predicted)
 
     @cached_property
     def true_probability(self) -> Tensor:
         """The probability of the labelled class, (N,): self-confidence, in the terms of confident learning."""
-        return self._of(self.probabilities, self.labels)
+        return self._picked(self.probabilities, self.labels)
 
     @cached_property
     def loss(self) -> Tensor:
         """Cross-entropy, nats, (N,)."""
-        return self._of(self.log_probabilities, self.labels).abs()  # a minus would make -0 of 0
+        return self._picked(self.log_probabilities, self.labels).abs()  # a minus would make -0 of 0
 
     @cached_property
     def margin(self) -> Tensor:
@@ -103,7 +103,7 @@ class Predictions:
         return self.wrong.nonzero()[:, 0]
 
     def top(self, count: int = 5) -> tuple[Tensor, Tensor]:
-        """The `count` likeliest classes of each image, the first one first: their probabilities, and which they are.
+        """The `count` likeliest classes per image, the likeliest first: their probabilities, and which they are.
 
         Both are (N, count), or as many as there are classes.
         """
@@ -111,7 +111,7 @@ class Predictions:
         return self.probabilities.gather(1, classes), classes
 
     @staticmethod
-    def _of(table: Tensor, classes: Tensor) -> Tensor:
+    def _picked(table: Tensor, classes: Tensor) -> Tensor:
         return table.gather(1, classes[:, None])[:, 0]
 
 
@@ -146,8 +146,8 @@ def most_confused(predictions: Predictions, n: int = 10) -> list[tuple[int, int,
     if n < 0:
         raise ValueError(f"n must be at least 0, got {n}: it is how many pairs of classes to list")
     counts = confusion(predictions).fill_diagonal_(0)
-    found = [(row, column, int(counts[row, column])) for row, column in counts.nonzero().tolist()]
-    return sorted(found, key=lambda pair: -pair[2])[:n]
+    pairs = [(label, predicted, int(counts[label, predicted])) for label, predicted in counts.nonzero().tolist()]
+    return sorted(pairs, key=lambda pair: -pair[2])[:n]
 
 
 RANKINGS = {"loss": True, "confidence": True, "margin": False, "entropy": True}  # by what; is the largest first?

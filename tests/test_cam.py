@@ -84,10 +84,10 @@ def test_class_activation_maps_are_the_weighted_feature_maps(name, wide):
     model = made(build, (64, 48))
     features, target = trunk(model)(wide), torch.tensor([0, 3, 1, 1])
     weight = [*model.modules()][-1].weight
-    found = class_activation_map(model, wide, target)
+    heats = class_activation_map(model, wide, target)
     for image in range(4):
         expected = sum(weight[target[image], k] * features[image, k] for k in range(features.shape[1]))
-        torch.testing.assert_close(found[image], expected, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(heats[image], expected, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", POOLED)
@@ -95,8 +95,8 @@ def test_grad_cam_is_the_class_activation_map_over_the_number_of_pixels(name, wi
     model = made(POOLED[name][0], (64, 48))
     for target in (None, 2, [3, 0, 1, 3]):
         expected = class_activation_map(model, wide, target)
-        found = grad_cam(model, wide, target=target, rectified=False) * expected[0].numel()
-        torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+        heats = grad_cam(model, wide, target=target, rectified=False) * expected[0].numel()
+        torch.testing.assert_close(heats, expected, atol=1e-4, rtol=1e-4)
         rectified = grad_cam(model, wide, target=target) * expected[0].numel()
         torch.testing.assert_close(rectified, expected.clamp(min=0), atol=1e-4, rtol=1e-4)
     assert (expected < 0).any()
@@ -128,10 +128,10 @@ def test_gradients_agree_with_finite_differences(seed):
                 above, below = (head((maps[image] + sign * nudge)[None])[0, target[image]] for sign in (1, -1))
                 slopes.append((above - below).item() / 2e-6)
             expected[image] += sum(slopes) / 30 * maps[image, k]
-    found = grad_cam(model, images, layer=trunk, target=target, rectified=False)
-    torch.testing.assert_close(found, expected, atol=1e-7, rtol=1e-5)
+    heats = grad_cam(model, images, layer=trunk, target=target, rectified=False)
+    torch.testing.assert_close(heats, expected, atol=1e-7, rtol=1e-5)
     # The activation is in place: what the batch norm gave must have been kept before that.
-    assert torch.equal(grad_cam(model, images, layer=trunk[1], target=target, rectified=False), found)
+    assert torch.equal(grad_cam(model, images, layer=trunk[1], target=target, rectified=False), heats)
 
 
 @pytest.mark.parametrize("build", [lambda: Net(0.125), Rung, lambda: torchvision.models.resnet18(num_classes=5)])
@@ -283,9 +283,9 @@ def test_the_model_may_be_on_another_device_than_the_images(images):
     model = made(lambda: Net(0.125))
     for function in (class_activation_map, grad_cam):
         expected = function(model.cpu(), images, target=[0, 1, 2, 3])
-        found = function(model.cuda(), images, target=torch.arange(4))
-        assert found.device == images.device
-        torch.testing.assert_close(found, expected, atol=1e-2, rtol=1e-2)
+        heats = function(model.cuda(), images, target=torch.arange(4))
+        assert heats.device == images.device
+        torch.testing.assert_close(heats, expected, atol=1e-2, rtol=1e-2)
 
 
 # Bad input
@@ -295,8 +295,8 @@ def test_the_model_may_be_on_another_device_than_the_images(images):
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        ([0, 1], r"a class for each image; got torch\.int64 \(2,\)"),
-        ([0.0, 1.0, 2.0, 1.0], r"int64 \(4,\), a class for each image; got torch\.float32 \(4,\)"),
+        ([0, 1], r"a class per image; got torch\.int64 \(2,\)"),
+        ([0.0, 1.0, 2.0, 1.0], r"int64 \(4,\), a class per image; got torch\.float32 \(4,\)"),
         (True, r"got torch\.bool \(\)"),
         (10, "target must be from 0 to 9, the classes of this model, got 10 to 10"),
         ([0, -1, 4, 2], "target must be from 0 to 9, the classes of this model, got -1 to 4"),

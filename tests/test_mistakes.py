@@ -83,9 +83,9 @@ def test_the_model_and_the_random_state_are_left_alone(splits, fails):
 def test_the_model_may_be_on_another_device_than_the_data(splits):
     model = small_network()
     expected = find_mistakes(model, splits.test, splits.normalisation)
-    found = find_mistakes(model.cuda(), splits.test, splits.normalisation)
-    assert found.logits.device.type == "cpu"
-    torch.testing.assert_close(found.logits, expected.logits, atol=1e-2, rtol=1e-2)
+    predictions = find_mistakes(model.cuda(), splits.test, splits.normalisation)
+    assert predictions.logits.device.type == "cpu"
+    torch.testing.assert_close(predictions.logits, expected.logits, atol=1e-2, rtol=1e-2)
     split = splits.test
     there = find_mistakes(model.cpu(), Split(split.images.cuda(), split.labels.cuda(), split.indices.cuda()),
                           splits.normalisation)  # fmt: skip
@@ -208,9 +208,9 @@ def test_confusion_counts_labels_in_rows(seed):
 
 
 def test_the_commonest_mistake_is_first_and_equals_are_in_the_order_of_the_classes():
-    said = torch.tensor([1, 0, 2, 2, 2, 1, 0, 0])
+    predicted = torch.tensor([1, 0, 2, 2, 2, 1, 0, 0])
     labels = torch.tensor([0, 1, 1, 1, 0, 2, 2, 0])
-    predictions = Predictions(torch.arange(8), labels, F.one_hot(said, 3).float())
+    predictions = Predictions(torch.arange(8), labels, F.one_hot(predicted, 3).float())
     assert most_confused(predictions) == [(1, 2, 2), (0, 1, 1), (0, 2, 1), (1, 0, 1), (2, 0, 1), (2, 1, 1)]
     with pytest.raises(ValueError, match="n must be at least 0, got -1"):
         most_confused(predictions, -1)
@@ -299,8 +299,8 @@ def test_half_of_twenty_flipped_labels_are_among_the_hundred_most_suspected_of_a
     flipped = torch.randperm(1000, generator=rng)[:20]
     labels[flipped] = (labels[flipped] + torch.randint(1, 10, (20,), generator=rng)) % 10
     predictions = Predictions(torch.arange(1000), labels, probabilities.log())
-    first = suspected_label_errors(predictions, by)[:100]
-    assert torch.isin(flipped, first).sum() >= 10
+    suspects = suspected_label_errors(predictions, by)[:100]
+    assert torch.isin(flipped, suspects).sum() >= 10
 
 
 @pytest.mark.parametrize("by", SUSPICIONS)
@@ -321,8 +321,8 @@ def test_flipped_labels_are_found_with_a_trained_network(splits, by):
     labels[flipped] = (labels[flipped] + torch.randint(1, 3, (20,))) % 3
     noisy = Split(held_out.images, labels, held_out.indices)
     predictions = find_mistakes(model, noisy, splits.normalisation)
-    found = noisy.indices[suspected_label_errors(predictions, by)[:100]]
-    assert torch.isin(flipped, found).sum() >= 10
+    suspects = noisy.indices[suspected_label_errors(predictions, by)[:100]]
+    assert torch.isin(flipped, suspects).sum() >= 10
 
 
 # Calibration
@@ -331,14 +331,14 @@ def test_flipped_labels_are_found_with_a_trained_network(splits, by):
 def test_calibration_of_four_images_by_hand():
     #                       0.55 wrong    0.59 right    0.9 right   0.95 wrong
     predictions = from_table([1, 0, 1, 0], [0.55, 0.45], [0.59, 0.41], [0.1, 0.9], [0.05, 0.95])
-    found = calibration(predictions, bins=5)
-    assert found.edges.tolist() == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1])
-    assert found.count.tolist() == [0, 0, 2, 0, 2]
-    assert found.confidence[[2, 4]].tolist() == pytest.approx([0.57, 0.925])
-    assert found.accuracy[[2, 4]].tolist() == [0.5, 0.5]
-    assert found.confidence[[0, 1, 3]].isnan().all()
-    assert found.accuracy[[0, 1, 3]].isnan().all()
-    assert found.error == pytest.approx((2 * 0.07 + 2 * 0.425) / 4)
+    curve = calibration(predictions, bins=5)
+    assert curve.edges.tolist() == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1])
+    assert curve.count.tolist() == [0, 0, 2, 0, 2]
+    assert curve.confidence[[2, 4]].tolist() == pytest.approx([0.57, 0.925])
+    assert curve.accuracy[[2, 4]].tolist() == [0.5, 0.5]
+    assert curve.confidence[[0, 1, 3]].isnan().all()
+    assert curve.accuracy[[0, 1, 3]].isnan().all()
+    assert curve.error == pytest.approx((2 * 0.07 + 2 * 0.425) / 4)
     undecided = Predictions(torch.arange(1), torch.tensor([0]), torch.zeros(1, 2))
     assert calibration(undecided, bins=2).count.tolist() == [1, 0], "a half is in the bin that ends there"
 
@@ -347,18 +347,18 @@ def test_calibration_of_four_images_by_hand():
 @pytest.mark.parametrize("bins", [1, 2, 15, 100])
 def test_calibration_agrees_with_a_loop(seed, bins):
     predictions = random_predictions(seed)
-    found, error = calibration(predictions, bins), 0.0
+    curve, error = calibration(predictions, bins), 0.0
     for i in range(bins):
         low, high = i / bins, (i + 1) / bins
         inside = [j for j, p in enumerate(predictions.confidence.tolist()) if low < p <= high]
-        assert found.count[i] == len(inside)
+        assert curve.count[i] == len(inside)
         if inside:
             accuracy = sum(not predictions.wrong[j] for j in inside) / len(inside)
             confidence = sum(predictions.confidence[j].item() for j in inside) / len(inside)
-            assert found.accuracy[i].item() == pytest.approx(accuracy)
-            assert found.confidence[i].item() == pytest.approx(confidence)
+            assert curve.accuracy[i].item() == pytest.approx(accuracy)
+            assert curve.confidence[i].item() == pytest.approx(confidence)
             error += len(inside) / len(predictions.labels) * abs(accuracy - confidence)
-    assert found.error == pytest.approx(error)
+    assert curve.error == pytest.approx(error)
 
 
 def test_a_model_whose_labels_are_drawn_from_its_probabilities_is_calibrated_and_an_overconfident_one_is_not():

@@ -59,14 +59,18 @@ def test_live_curves_redraw_one_figure(monkeypatch):
     shown, updated = [], []
 
     class Handle:
+        def display(self, figure):
+            shown.append(figure)
+
         def update(self, figure):
             updated.append(figure)
 
-    monkeypatch.setattr("IPython.display.display", lambda figure, display_id: shown.append(figure) or Handle())
+    monkeypatch.setattr("IPython.display.DisplayHandle", Handle)
     draw = live_curves("toy")
     draw(ROWS[:1])
     draw(ROWS)
-    assert (len(shown), len(updated)) == (1, 1)
+    draw(ROWS)
+    assert (len(shown), len(updated)) == (1, 2)
     assert list(updated[0].axes[0].lines[0].get_ydata()) == [2.0, 1.0]
 
 
@@ -94,7 +98,7 @@ def test_the_box_and_the_heat_lie_where_they_belong(rng):
     heat[7, 9] = 1
     image = torch.randint(0, 256, (3, 24, 32), generator=rng, dtype=torch.uint8)
     effective = EffectiveField(heat, (7.0, 9.0), (0.0, 0.0), 1.0, 2.5)
-    figure = field_over(image, field, {"one": effective, "two": effective})
+    figure = field_over(image, field, {"first": effective, "second": effective})
     box, half, ring = figure.axes[1].patches
     assert (box.get_y(), box.get_x()) == (12 - 4.5, 16 - 4.5), "of the unit in row 6 and column 8 of the map"
     assert (box.get_height(), box.get_width()) == (9, 9)
@@ -133,7 +137,7 @@ def no_figure_stays_open():
 
 
 def toy(seed: int = 0, count: int = 40) -> tuple[Split, Predictions]:
-    """Random images of four classes, and what a model that is often wrong says of them."""
+    """Random images of four classes, and the predictions of a model that is often wrong."""
     split = random_split(count, seed, classes=len(NAMES))
     logits = 3 * torch.randn(count, len(NAMES), generator=torch.Generator().manual_seed(seed))
     return split, Predictions(split.indices, split.labels, logits)
@@ -142,7 +146,8 @@ def toy(seed: int = 0, count: int = 40) -> tuple[Split, Predictions]:
 def overlaps(texts) -> list[tuple[str, str]]:
     """The pairs of texts, as they are drawn, that lie over each other."""
     boxes = [(text.get_text(), text.get_window_extent()) for text in texts if text.get_text()]
-    return [(a, b) for i, (a, one) in enumerate(boxes) for b, two in boxes[:i] if one.overlaps(two)]
+    pairs = ((boxes[i], boxes[j]) for i in range(len(boxes)) for j in range(i))
+    return [(text, other) for (text, box), (other, other_box) in pairs if box.overlaps(other_box)]
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -153,11 +158,13 @@ def test_each_mistake_says_label_prediction_and_confidence(seed):
     shown = [axis for axis in figure.axes if axis.images]
     assert len(shown) == 13
     assert figure.get_suptitle() == "toy"
-    for axis, at in zip(shown, positions.tolist(), strict=True):
-        assert (axis.images[0].get_array() == split.images[at].permute(1, 2, 0).numpy()).all()
-        chances = predictions.logits[at].double().softmax(0)
-        label, said, sure = NAMES[split.labels[at]], NAMES[chances.argmax()], f"{100 * chances.max():.0f} %"
-        assert axis.get_title() == (f"{label} ✓\n{sure}" if label == said else f"{label}\n→ {said}, {sure}")
+    for axis, position in zip(shown, positions.tolist(), strict=True):
+        assert (axis.images[0].get_array() == split.images[position].permute(1, 2, 0).numpy()).all()
+        probabilities = predictions.logits[position].double().softmax(0)
+        label, predicted = NAMES[split.labels[position]], NAMES[probabilities.argmax()]
+        percent = f"{100 * probabilities.max():.0f} %"
+        expected = f"{label} ✓\n{percent}" if label == predicted else f"{label}\n→ {predicted}, {percent}"
+        assert axis.get_title() == expected
 
 
 def test_long_names_do_not_overlap_in_a_grid():
@@ -211,12 +218,16 @@ def test_the_confusion_matrix_shades_mistakes_by_their_share_of_the_row(rng, siz
     assert overlaps(axis.get_yticklabels()) == []
     for place, label in zip(axis.get_yticks(), axis.get_yticklabels(), strict=True):
         assert label.get_text() == f"automobile {place}"
-    assert [label.get_text() for label in axis.get_xticklabels()] == [one.get_text() for one in axis.get_yticklabels()]
+    assert [label.get_text() for label in axis.get_xticklabels()] == [
+        label.get_text() for label in axis.get_yticklabels()
+    ]
 
 
 def test_the_counts_can_be_read_on_their_shade_and_within_their_cell(rng):
     _, predictions = toy(count=200)
-    for counts in (confusion(predictions), 9999 * torch.ones(20, 20, dtype=torch.int64)):
+    every_shade = torch.arange(1, 401).view(20, 20).fill_diagonal_(0)
+    every_shade.diagonal().copy_(8000 - every_shade.sum(1))  # all rows have one sum
+    for counts in (confusion(predictions), 9999 * torch.ones(20, 20, dtype=torch.int64), every_shade):
         figure = confusion_matrix(counts, [str(i) for i in range(len(counts))])
         axis = figure.axes[0]
         figure.draw_without_rendering()
@@ -242,29 +253,29 @@ def test_the_confusion_matrix_refuses_other_shapes_and_shares():
 @pytest.mark.parametrize("bins", [1, 4, 15])
 @pytest.mark.filterwarnings("error")
 def test_reliability_draws_each_bin_that_has_images(bins):
-    found = calibration(toy(count=60)[1], bins)
-    figure = reliability(found, "toy")
+    curve = calibration(toy(count=60)[1], bins)
+    figure = reliability(curve, "toy")
     axis, below = figure.axes
-    filled = [i for i in range(bins) if found.count[i]]
+    filled = [i for i in range(bins) if curve.count[i]]
     assert len(filled) < bins or bins == 1, "four classes: no confidence is below a quarter"
     perfect, model = axis.lines
     assert perfect.get_linestyle() == "--"
     assert list(perfect.get_xdata()) == list(perfect.get_ydata()) == [0, 100]
-    points = [[100 * found.confidence[i].item(), 100 * found.accuracy[i].item()] for i in filled]
+    points = [[100 * curve.confidence[i].item(), 100 * curve.accuracy[i].item()] for i in filled]
     assert model.get_xydata().tolist() == [pytest.approx(point) for point in points]
     for (claimed, achieved), gap in zip(points, axis.collections[0].get_segments(), strict=True):
         assert gap.tolist() == [pytest.approx([claimed, achieved]), pytest.approx([claimed, claimed])]
-    assert [bar.get_height() for bar in below.patches] == [found.count[i] for i in filled]
+    assert [bar.get_height() for bar in below.patches] == [curve.count[i] for i in filled]
     assert [bar.get_x() for bar in below.patches] == pytest.approx([100 * i / bins for i in filled])
-    assert f"error {100 * found.error:.1f} %" in axis.get_title()
+    assert f"error {100 * curve.error:.1f} %" in axis.get_title()
     assert (axis.get_ylabel(), below.get_xlabel(), below.get_ylabel()) == ("accuracy (%)", "confidence (%)", "images")
 
 
 def test_reliability_of_known_numbers():
     nan = float("nan")
-    found = Calibration(torch.tensor([0, 0.5, 1]), torch.tensor([nan, 0.9]), torch.tensor([nan, 0.6]),
+    curve = Calibration(torch.tensor([0, 0.5, 1]), torch.tensor([nan, 0.9]), torch.tensor([nan, 0.6]),
                         torch.tensor([0, 10]), 0.3)  # fmt: skip
-    axis = reliability(found).axes[0]
+    axis = reliability(curve).axes[0]
     assert axis.get_title() == "expected calibration error 30.0 %"
     assert axis.lines[1].get_xydata().tolist() == [pytest.approx([90, 60])]
 
@@ -312,15 +323,17 @@ def test_a_model_that_sees_no_colours_is_named():
 @pytest.mark.parametrize("shape", [(1, 4, 4), (7, 3, 9), (32, 8, 8), (64, 2, 2)])
 @pytest.mark.filterwarnings("error")
 def test_feature_maps_run_from_black_to_white(rng, shape):
-    given = 50 * torch.randn(shape, generator=rng) - 20
-    given[0] = 7  # all the same: black, and no division by zero
-    figure = feature_maps(given.requires_grad_(), "toy", columns=5)
+    features = 50 * torch.randn(shape, generator=rng) - 20
+    features[0] = 7  # all the same: black, and no division by zero
+    figure = feature_maps(features.requires_grad_(), "toy", columns=5)
     shown = [axis for axis in figure.axes if axis.images]
     assert len(shown) == min(32, shape[0])
     assert [axis.get_title() for axis in shown] == [str(number) for number in range(len(shown))]
-    for number, (axis, one) in enumerate(zip(shown, given.detach().double(), strict=False)):
+    for number, (axis, pixels) in enumerate(zip(shown, features.detach().double(), strict=False)):
         image = torch.from_numpy(axis.images[0].get_array().data).double()
-        expected = (one - one.min()) / (one.max() - one.min()) if number else torch.zeros(shape[1:]).double()
+        expected = (
+            (pixels - pixels.min()) / (pixels.max() - pixels.min()) if number else torch.zeros(shape[1:]).double()
+        )
         for channel in range(3):
             torch.testing.assert_close(image[..., channel], expected, atol=1e-5, rtol=1e-5)
     assert figure.get_suptitle().startswith(f"toy\n{len(shown)} of {shape[0]} maps")

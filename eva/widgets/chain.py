@@ -2,7 +2,7 @@
 
 LayerChoice   one layer; PRESETS has chains of them
 chain         the network
-measure       what it sees and costs
+analyse       what it sees and costs
 picture       the field drawn on an image
 """
 
@@ -16,9 +16,8 @@ from torch import Tensor, nn
 from eva.measure import count_macs, count_parameters
 from eva.plotting import BLUE, ORANGE
 from eva.receptive_field import ReceptiveField, receptive_field
-
-Pair = tuple[int, int]  # (rows, columns)
-Box = tuple[int, int, int, int]  # left, top, right, bottom; as in a slice, the last two are one past
+from eva.tracing import Pair
+from eva.widgets.pictures import enlarged
 
 # An even kernel has no middle pixel: no padding, the same on both sides, would keep the size of a map.
 OFFERED = {"kernel": range(1, 8, 2), "stride": range(1, 3), "dilation": range(1, 9), "maps": range(1, 513)}
@@ -88,12 +87,12 @@ def _block(inputs: int, layer: LayerChoice) -> nn.Sequential:
 
 
 @dataclass(frozen=True)
-class Measured:
+class Analysis:
     """What a chain sees and costs. A unit is a (row, column) of the last map."""
 
     field: ReceptiveField
     parameters: int
-    macs: int  # of one image
+    macs: int  # per image
 
     @property
     def map_size(self) -> tuple[int, ...]:
@@ -105,18 +104,16 @@ class Measured:
         rows, columns = (n // 2 for n in self.map_size)
         return list(dict.fromkeys([(rows, columns), (max(0, rows - 1), max(0, columns - 1))]))
 
-    def box(self, unit: Pair) -> Box:
-        """The pixels that the unit sees. Below 0, or past the image, they are padding."""
-        top, left = (s + u * j for s, u, j in zip(self.field.start, unit, self.field.jump, strict=True))
-        return left, top, left + self.field.size[1], top + self.field.size[0]
-
-    def by_layer(self) -> list[tuple[str, ...]]:
-        """For each layer the HEADS as text; the output is maps x rows x columns."""
+    def rows(self) -> list[tuple[str, ...]]:
+        """A row of text per layer, below HEADS; the output is maps x rows x columns."""
         last = {layer.module.split(".")[0]: layer for layer in self.field.layers}  # of its operations the last counts
-        return [(i, "x".join(map(str, one.shape[1:])), str(one.size[0]), str(one.jump[0])) for i, one in last.items()]
+        return [
+            (index, "x".join(map(str, layer.shape[1:])), str(layer.size[0]), str(layer.jump[0]))
+            for index, layer in last.items()
+        ]
 
 
-def measure(layers: Sequence[LayerChoice], image_size: Pair) -> Measured:
+def analyse(layers: Sequence[LayerChoice], image_size: Pair) -> Analysis:
     """What `chain(layers)` sees and costs on images of `image_size` (H, W). No pixel is computed.
 
     Raises ValueError where there is no layer, or where the maps shrink to nothing.
@@ -133,20 +130,20 @@ def measure(layers: Sequence[LayerChoice], image_size: Pair) -> Measured:
     with torch.device("meta"):  # draws no weights: a slider must not move the notebook's random state
         network = chain(layers)
     size = (3, *image_size)
-    return Measured(receptive_field(network, size), count_parameters(network), count_macs(network, size))
+    return Analysis(receptive_field(network, size), count_parameters(network), count_macs(network, size))
 
 
 CANVAS = 400  # side of the picture, in pixels of the screen
 
 
-def picture(image: Tensor, measured: Measured | None = None) -> Image.Image:
+def picture(image: Tensor, analysis: Analysis | None = None) -> Image.Image:
     """`image`, enlarged, with what the middle unit sees (solid, orange) and what its neighbour sees (dashed, blue).
 
     image: uint8 (3, H, W). Padding is hatched, as far as the boxes reach but no wider than the image: what reaches
     further runs out of the picture. Returns a square in RGB, CANVAS pixels wide or, for a large image, wider.
     """
     height, width = image.shape[1:]
-    boxes = [measured.box(unit) for unit in measured.units] if measured else []
+    boxes = [analysis.field.box(unit) for unit in analysis.units] if analysis else []
     reach = [max(-left, -top, right - width, bottom - height, 0) for left, top, right, bottom in boxes]
     pixels = max(height, width) + 2 * min(max(reach, default=0) + 2, max(height, width))
     scale = max(1, CANVAS // pixels)
@@ -156,14 +153,13 @@ def picture(image: Tensor, measured: Measured | None = None) -> Image.Image:
     draw = ImageDraw.Draw(canvas)
     for offset in range(0, 2 * side, 8):
         draw.line((offset, 0, 0, offset), fill="#cccccc")
-    pasted = Image.fromarray(image.permute(1, 2, 0).cpu().contiguous().numpy())
-    canvas.paste(pasted.resize((scale * width, scale * height), Image.Resampling.NEAREST), (x, y))
+    canvas.paste(enlarged(image, scale), (x, y))
     for (left, top, right, bottom), colour, gap in reversed([*zip(boxes, (ORANGE, BLUE), (0, 6), strict=False)]):
         _outline(draw, (x + scale * left, y + scale * top, x + scale * right, y + scale * bottom), colour, gap)
     return canvas
 
 
-def _outline(draw: ImageDraw.ImageDraw, box: Box, colour: str, gap: int) -> None:
+def _outline(draw: ImageDraw.ImageDraw, box: tuple[int, int, int, int], colour: str, gap: int) -> None:
     """A line in dashes with `gap` between them, on a wider one in white: it stands out from any image."""
     left, top, right, bottom = box
     draw.rectangle((left - 1, top - 1, right, bottom), outline="white", width=5)

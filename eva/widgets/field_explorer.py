@@ -1,10 +1,9 @@
-"""The receptive-field explorer: a thin skin over `eva.chain`.
+"""The receptive-field explorer: a thin skin over `eva.widgets.chain`.
 
 ReceptiveFieldExplorer()                      # a chain of layers, and what the unit in the middle sees
 ReceptiveFieldExplorer(image, "one 7x7")      # the same over an image of one's own
 """
 
-import io
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,30 +16,31 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from eva.data import shapes
-from eva.widgets.chain import CANVAS, HEADS, OFFERED, PRESETS, LayerChoice, Measured, measure, picture
-from eva.widgets.skin import Skin, sized
+from eva.widgets.chain import CANVAS, HEADS, OFFERED, PRESETS, Analysis, LayerChoice, analyse, picture
+from eva.widgets.pictures import png
+from eva.widgets.skin import Skin, part, sized
 
 OWN = "your own"  # what the list of presets shows for a chain that is none of them
 
 
-def _told(measured: Measured) -> list[str]:
+def _summary_lines(analysis: Analysis) -> list[str]:
     """The numbers, then what the picture shows, in short lines."""
-    field, units = measured.field, measured.units
-    size, clipped, maps = ("{} x {}".format(*pair) for pair in (field.size, field.clipped, measured.map_size))
+    field, units = analysis.field, analysis.units
+    size, clipped, maps = ("{} x {}".format(*pair) for pair in (field.size, field.clipped, analysis.map_size))
     return [
         f"receptive field {size} pixels; jump {field.jump[0]}",
         f"clipped to the image: {clipped} pixels",
-        f"{measured.parameters:,} parameters; {measured.macs:,} MACs",
+        f"{analysis.parameters:,} parameters; {analysis.macs:,} MACs",
         f"solid: what unit {units[0]} of the {maps} map sees",
         *(f"dashed: what its neighbour {unit} sees, a jump away" for unit in units[1:]),
         "hatched: padding, beyond the image",
     ]
 
 
-def _readout(measured: Measured) -> str:
-    lines = [f"<b>{line}</b>" if place < 3 else line for place, line in enumerate(_told(measured))]
+def _readout(analysis: Analysis) -> str:
+    lines = [f"<b>{line}</b>" if number < 3 else line for number, line in enumerate(_summary_lines(analysis))]
     cell = '<{0} style="padding: 0 16px 0 0; text-align: left">{1}</{0}>'
-    rows = [("th", HEADS), *(("td", row) for row in measured.by_layer())]
+    rows = [("th", HEADS), *(("td", row) for row in analysis.rows())]
     body = "".join("<tr>" + "".join(cell.format(tag, text) for text in row) + "</tr>" for tag, row in rows)
     return f'<div style="line-height: 1.4">{"<br>".join(lines)}<table>{body}</table></div>'
 
@@ -58,32 +58,26 @@ class ReceptiveFieldExplorer(Skin):
     """
 
     def __init__(self, image: Tensor | None = None, layers: str | Sequence[LayerChoice] = "three 3x3") -> None:
+        super().__init__("receptive-field-explorer")
         self.image = shapes.render(1, seed=0)[0][0] if image is None else _checked(image)
-        self._rows: list[tuple[HBox, dict[str, Any]]] = []  # at least one a layer: rows that are not shown are kept
+        self._rows: list[tuple[HBox, dict[str, Any]]] = []  # at least one per layer: rows that are not shown are kept
         heads = [Label(title, layout=sized(width)) for title, width in _COLUMNS.values()]
         wide = {"layout": sized(340), "style": {"description_width": "initial"}}  # for the longest name
-        self.preset = Dropdown(options=[*PRESETS, OWN], description="chain", **wide)
-        self.table, self.error, self.readout = VBox([HBox(heads)]), HTML(), HTML()
-        self.picture = ipywidgets.Image(format="png", layout=sized(CANVAS))
-        button = Button(description="add a layer", icon="plus")
+        self.preset = part(Dropdown(options=[*PRESETS, OWN], description="chain", **wide), "preset")
+        self.table, self.readout = VBox([HBox(heads)]), part(HTML(), "readout")
+        self.picture = part(ipywidgets.Image(format="png", layout=sized(CANVAS)), "picture")
+        button = part(Button(description="add a layer", icon="plus"), "add")
         words = VBox([self.error, self.readout], layout=Layout(flex="1 1 340px", margin="0 0 0 12px"))
-        shown = HBox([self.picture, words], layout=Layout(flex_flow="row wrap"))
-        super().__init__(
-            "receptive-field-explorer",
-            [self.preset, shown, self.table, button],  # the picture on top: it stays while layers come
-            preset=self.preset,
-            picture=self.picture,
-            readout=self.readout,
-            add=button,
-        )
+        above = HBox([self.picture, words], layout=Layout(flex_flow="row wrap"))
+        self.children = [self.preset, above, self.table, button]  # the picture on top: it stays while layers come
         self._change(_preset(layers) if isinstance(layers, str) else layers)
-        self.preset.observe(lambda change: self._chosen(change["new"]), "value")
+        self.preset.observe(lambda change: self._choose_other(change["new"]), "value")
         button.on_click(lambda _: self.add())
 
     def set(self, index: int, **changes: Any) -> None:
         """Change layer `index`, as in `set(0, kernel=5, dilation=2)`: the names are those of LayerChoice."""
         with self._errors_shown():
-            changed = replace(self.layers[self._known(index)], **changes)
+            changed = replace(self.layers[self._checked_index(index)], **changes)
             self._change([*self.layers[:index], changed, *self.layers[index + 1 :]])
 
     def add(self) -> None:
@@ -96,24 +90,24 @@ class ReceptiveFieldExplorer(Skin):
         with self._errors_shown():
             if len(self.layers) == 1:
                 raise ValueError("the only layer of a chain cannot be removed: change it, or add another first")
-            self._change([*self.layers[: self._known(index)], *self.layers[index + 1 :]])
+            self._change([*self.layers[: self._checked_index(index)], *self.layers[index + 1 :]])
 
     def choose(self, preset: str) -> None:
         """Take the layers of a preset. Raises ValueError for a name that is none; it lists those that are."""
         with self._errors_shown():
             self._change(_preset(preset))
 
-    def measured(self) -> Measured:
+    def measured(self) -> Analysis:
         """What the chain sees and costs on this image. Raises ValueError where its maps shrink to nothing."""
-        return measure(self.layers, (self.image.shape[1], self.image.shape[2]))
+        return analyse(self.layers, (self.image.shape[1], self.image.shape[2]))
 
     def to_figure(self) -> Figure:
         """The picture, the numbers and the layers as a matplotlib figure, for where widgets do not run."""
-        measured = self.measured()
+        analysis = self.measured()
         figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4.4), layout="constrained")
-        left.imshow(picture(self.image, measured))
-        right.table(measured.by_layer(), colLabels=HEADS, loc="center", cellLoc="left", fontsize=8)
-        figure.suptitle("\n".join(_told(measured)), fontsize=9)
+        left.imshow(picture(self.image, analysis))
+        right.table(analysis.rows(), colLabels=HEADS, loc="center", cellLoc="left", fontsize=8)
+        figure.suptitle("\n".join(_summary_lines(analysis)), fontsize=9)
         for axis in (left, right):
             axis.axis("off")
         plt.close(figure)  # else a notebook draws it a second time
@@ -129,16 +123,15 @@ class ReceptiveFieldExplorer(Skin):
                 control.value = getattr(layer, name)
         self.table.children = [self.table.children[0], *(row for row, _ in self._rows[: len(self.layers)])]
         self.preset.value = next((name for name, preset in PRESETS.items() if preset == self.layers), OWN)
-        measured = None
+        analysis = None
         try:
-            measured = self.measured()
-        finally:  # a chain that cannot run leaves no numbers of the one before
-            png = io.BytesIO()
-            picture(self.image, measured).save(png, "png", compress_level=1)  # low, for speed
-            self.picture.value, self.readout.value = png.getvalue(), _readout(measured) if measured else ""
+            analysis = self.measured()
+        finally:  # a chain that cannot run leaves no numbers of the chain before
+            self.picture.value = png(picture(self.image, analysis))
+            self.readout.value = _readout(analysis) if analysis else ""
 
     def _row(self, index: int) -> tuple[HBox, dict[str, Any]]:
-        """The controls of layer `index` in a row, and by the name of what they change."""
+        """The controls of layer `index` in a row, and each by the name of what it changes."""
         controls: dict[str, Any] = {
             "kernel": Dropdown(options=OFFERED["kernel"]),
             "stride": Dropdown(options=OFFERED["stride"]),
@@ -151,22 +144,21 @@ class ReceptiveFieldExplorer(Skin):
             control.value = getattr(self.layers[index], name)
             control.layout = sized(_COLUMNS[name][1])
             control.tooltip = f"{_COLUMNS[name][0]} of layer {index}"  # its name, for who cannot see the head
-            control.add_class(f"eva-{name}")
-            control.observe(lambda change, name=name: self._moved(index, name, change["new"]), "value")
-        remove = Button(icon="times", tooltip=f"remove layer {index}", layout=sized(34))
-        remove.add_class("eva-remove")
+            part(control, name)
+            control.observe(lambda change, name=name: self._set_other(index, name, change["new"]), "value")
+        remove = part(Button(icon="times", tooltip=f"remove layer {index}", layout=sized(34)), "remove")
         remove.on_click(lambda _: self.remove(index))
         return HBox([Label(f"{index}", layout=sized(_COLUMNS["layer"][1])), *controls.values(), remove]), controls
 
-    def _moved(self, index: int, name: str, value: int) -> None:
-        if value != getattr(self.layers[index], name):  # equal where `_change` moved the control
+    def _set_other(self, index: int, name: str, value: int) -> None:
+        if value != getattr(self.layers[index], name):  # equal where `_change` set the control
             self.set(index, **{name: value})
 
-    def _chosen(self, name: str) -> None:
+    def _choose_other(self, name: str) -> None:
         if name != OWN and PRESETS[name] != self.layers:  # likewise
             self.choose(name)
 
-    def _known(self, index: int) -> int:
+    def _checked_index(self, index: int) -> int:
         if index not in range(len(self.layers)):
             raise IndexError(f"there is no layer {index!r}: this chain has layers 0 to {len(self.layers) - 1}")
         return index

@@ -18,21 +18,21 @@ from torch import Tensor, nn
 from eva.cam import NoMapError, grad_cam
 from eva.data import Splits, normalised
 from eva.mistakes import RANKINGS, confident_class, find_mistakes, ranked
+from eva.plotting import BLUE, ORANGE
 from eva.receptive_field import ReceptiveField, ReceptiveFieldError, receptive_field
 from eva.widgets.marks import Marks
+from eva.widgets.pictures import enlarged
 
-WHICH = {"train": "training", "validation": "training", "test": "test"}  # which images a split's indices count
 DOUBTFUL = "doubtful labels"
 SHOWN = ("mistakes", "all images", DOUBTFUL, "marked")
 COMPARED = ("fixed", "broken", "both wrong")  # against the model before
-SORTED = (*RANKINGS,)  # by the loss, the labels that the model believes least come first
-SCALE = 5  # screen pixels for a pixel of an image, in `Gallery.pictures`
-HEAT = (213, 94, 0)  # the orange of the figures
+SCALE = 5  # screen pixels per pixel of an image, in `Gallery.pictures`
+_NUMBERED = {"train": "training", "validation": "training", "test": "test"}  # the images that a split's indices count
 
 
 @dataclass(frozen=True)
 class View:
-    """Which images to show, and in which order: `SHOWN` or `COMPARED`, by `SORTED`; None is any class.
+    """Which images to show, and in which order: `SHOWN` or `COMPARED`, by one of `RANKINGS`; None is any class.
 
     confidence: from and to, both included, as fractions.
     """
@@ -45,10 +45,10 @@ class View:
 
 
 class Gallery:
-    """What `model` says of one split of `splits`, what `before` said of it, and a learner's marks.
+    """The predictions of `model` for one split of `splits`, those of `before`, and a learner's marks.
 
     marks: the file that keeps them, by default one in the working folder that is named for the data. Raises ValueError
-    for an unknown split, and where `before` knows another number of classes; what `find_mistakes` and `Marks` raise.
+    for an unknown split, and where a model knows another number of classes; what `find_mistakes` and `Marks` raise.
     """
 
     def __init__(
@@ -59,22 +59,18 @@ class Gallery:
         before: nn.Module | None = None,
         marks: str | os.PathLike[str] | None = None,
     ) -> None:
-        if which not in WHICH:
-            raise ValueError(f"there is no split {which!r}: choose one of {', '.join(map(repr, WHICH))}")
+        if which not in _NUMBERED:
+            raise ValueError(f"there is no split {which!r}: choose one of {', '.join(map(repr, _NUMBERED))}")
         self.model, self.classes = model, splits.classes
         self.name = f"{splits.name}, {which}"
         self.split, self.normalisation = getattr(splits, which), splits.normalisation
-        counted = f"{splits.name}, {WHICH[which]} images"
-        self.marks = Marks(marks or f"marks-{re.sub(r'[^a-z0-9]+', '-', counted.lower())}.csv", counted)
+        numbered = f"{splits.name}, {_NUMBERED[which]} images"
+        self.marks = Marks(marks or f"marks-{re.sub(r'[^a-z0-9]+', '-', numbered.lower())}.csv", numbered)
         self.predictions = find_mistakes(model, self.split, self.normalisation)
         self.before = None if before is None else find_mistakes(before, self.split, self.normalisation)
-        found = self.predictions.logits.shape[1]
-        if found != len(self.classes):
-            raise ValueError(f"this model knows {found} classes, and {splits.name} has {len(self.classes)}")
-        if self.before is not None and self.before.logits.shape[1] != found:
-            raise ValueError(
-                f"`before` knows {self.before.logits.shape[1]} classes and this model {found}: train alike"
-            )
+        for name, predictions in (("this model", self.predictions), ("`before`", self.before)):
+            if predictions is not None and (known := predictions.logits.shape[1]) != len(self.classes):
+                raise ValueError(f"{name} knows {known} classes, and {splits.name} has {len(self.classes)}")
 
     @property
     def shows(self) -> tuple[str, ...]:
@@ -88,44 +84,43 @@ class Gallery:
         """
         if view.show not in self.shows:
             raise ValueError(f"cannot show {view.show!r}: choose one of {', '.join(map(repr, self.shows))}")
-        if view.sort not in SORTED:
-            raise ValueError(f"cannot sort by {view.sort!r}: choose one of {', '.join(map(repr, SORTED))}")
-        for what, one in (("label", view.label), ("predicted", view.predicted)):
-            if one is not None and one not in range(len(self.classes)):
-                raise ValueError(f"{what} must be None or from 0 to {len(self.classes) - 1}, got {one!r}")
+        if view.sort not in RANKINGS:
+            raise ValueError(f"cannot sort by {view.sort!r}: choose one of {', '.join(map(repr, RANKINGS))}")
         low, high = view.confidence
         if not 0 <= low <= high <= 1:
             raise ValueError(f"confidence must be from and to, fractions from 0 to 1, got {view.confidence}")
-        said = self.predictions
-        chosen = self._shown(view.show) & (said.confidence >= low) & (said.confidence <= high)
-        if view.label is not None:
-            chosen &= said.labels == view.label
-        if view.predicted is not None:
-            chosen &= said.predicted == view.predicted
-        order = ranked(self.predictions, by=view.sort)
+        predictions = self.predictions
+        chosen = self._mask(view.show) & (predictions.confidence >= low) & (predictions.confidence <= high)
+        for name, of_images in (("label", predictions.labels), ("predicted", predictions.predicted)):
+            wanted = getattr(view, name)
+            if wanted not in (None, *range(len(self.classes))):
+                raise ValueError(f"{name} must be None or from 0 to {len(self.classes) - 1}, got {wanted!r}")
+            chosen = chosen if wanted is None else chosen & (of_images == wanted)
+        order = ranked(predictions, by=view.sort)
         return order[chosen[order]]
 
-    def _shown(self, show: str) -> Tensor:
+    def _mask(self, show: str) -> Tensor:
+        """bool (N,): the images that `show` names."""
         wrong = self.predictions.wrong
         if show == "marked":
             return torch.isin(self.predictions.indices, torch.tensor(list(self.marks), dtype=torch.int64))
         if show == DOUBTFUL:
             return torch.isin(torch.arange(len(wrong)), torch.tensor([*self.suspects], dtype=torch.int64))
         if show in COMPARED and self.before is not None:
-            was = self.before.wrong
-            return {"fixed": was & ~wrong, "broken": ~was & wrong, "both wrong": was & wrong}[show]
+            earlier = self.before.wrong
+            return {"fixed": earlier & ~wrong, "broken": ~earlier & wrong, "both wrong": earlier & wrong}[show]
         return wrong if show == "mistakes" else torch.ones_like(wrong)
 
     def compared(self) -> dict[str, int]:
         """How many images were fixed, broken, or are wrong in both models; nothing without `before`."""
-        return {} if self.before is None else {show: int(self._shown(show).sum()) for show in COMPARED}
+        return {} if self.before is None else {show: int(self._mask(show).sum()) for show in COMPARED}
 
     @cached_property
     def suspects(self) -> dict[int, int]:
         """By position: the class that confident learning would give an image whose label it doubts."""
-        found = confident_class(self.predictions)
-        doubted = (found >= 0) & (found != self.predictions.labels)
-        return {place: int(found[place]) for place in doubted.nonzero()[:, 0].tolist()}
+        classes = confident_class(self.predictions)
+        doubted = (classes >= 0) & (classes != self.predictions.labels)
+        return {position: int(classes[position]) for position in doubted.nonzero()[:, 0].tolist()}
 
     def index(self, position: int) -> int:
         """Where the image stands in the data set: what marks are kept by. Raises IndexError where there is no image."""
@@ -135,16 +130,16 @@ class Gallery:
 
     def likely(self, position: int) -> list[tuple[int, float]]:
         """The five likeliest classes of an image and their probabilities, the first one first, and its label's too."""
-        probabilities, label = self.predictions.probabilities[position], int(self.predictions.labels[position])
-        order = self.predictions.logits[position].argsort(stable=True, descending=True).tolist()
-        return [(one, float(probabilities[one])) for place, one in enumerate(order) if place < 5 or one == label]
+        probabilities, classes = (column[position].tolist() for column in self.predictions.top(5))
+        label = int(self.predictions.labels[position])
+        labelled = [] if label in classes else [(label, float(self.predictions.true_probability[position]))]
+        return [*zip(classes, probabilities, strict=True), *labelled]
 
     def heats(self, position: int) -> Tensor:
         """Grad-CAM of an image for the predicted class and for its label, (2, h, w). Raises NoMapError as it does."""
-        said = self.predictions
         image = normalised(self.split.images[position : position + 1].cpu(), self.normalisation)
-        target = torch.stack([said.predicted[position], said.labels[position]])
-        return grad_cam(self.model, image.expand(2, -1, -1, -1), target=target.tolist()).cpu()
+        classes = [int(self.predictions.predicted[position]), int(self.predictions.labels[position])]
+        return grad_cam(self.model, image.expand(2, -1, -1, -1), target=classes).cpu()
 
     @cached_property
     def field(self) -> ReceptiveField | None:
@@ -161,11 +156,9 @@ class Gallery:
         """
         if self.field is None or self.field.layers[-1].shape[-2:] != tuple(heat.shape) or float(heat.max()) <= 0:
             return None
-        unit = divmod(int(heat.argmax()), heat.shape[1])
-        size = self.split.images.shape[2:]
-        starts = [self.field.start[axis] + unit[axis] * self.field.jump[axis] for axis in (0, 1)]
-        ends = [min(starts[axis] + self.field.size[axis], size[axis]) for axis in (0, 1)]
-        return max(starts[1], 0), max(starts[0], 0), ends[1], ends[0]
+        left, top, right, bottom = self.field.box(divmod(int(heat.argmax()), heat.shape[1]))
+        height, width = self.split.images.shape[2:]
+        return max(left, 0), max(top, 0), min(right, width), min(bottom, height)
 
     def pictures(self, position: int) -> tuple[list[Image.Image], str]:
         """An image, enlarged; then, in grey, the evidence in it for the predicted class and for the label in orange.
@@ -173,43 +166,34 @@ class Gallery:
         Both maps have one scale, so that they compare; the box is `box`. Then a line that says what the box is. Where
         the network makes no map there is the image alone, and the line says why.
         """
-        image = self.split.images[position].cpu()
+        image = self.split.images[position]
         try:
             heats = self.heats(position)
         except NoMapError as reason:
-            return [_enlarged(image)], f"No Grad-CAM: {reason}."
+            return [enlarged(image, SCALE)], f"No Grad-CAM: {reason}."
         largest = float(heats.max())
         boxes = [self.box(heat) for heat in heats]
         shades = heats / largest if largest > 0 else heats
-        drawn = [_heated(image, shade, box) for shade, box in zip(shades, boxes, strict=True)]
-        return [_enlarged(image), *drawn], self._told(boxed=any(boxes), hot=largest > 0)
-
-    def _told(self, boxed: bool, hot: bool) -> str:
-        if not hot:
-            return "Nothing speaks for either class: both maps are empty."
-        if self.field is None or not boxed:
-            return "What each unit could see is not known for this network."
-        (rows, columns), (height, width) = self.field.size, self.split.images.shape[2:]
-        box = f"Box: what the strongest unit could see, {rows} x {columns} pixels"
-        return f"{box}, cut to the image." if rows > height or columns > width else f"{box}."
-
-
-def _enlarged(image: Tensor) -> Image.Image:
-    """uint8 (3, H, W) with its pixels visible."""
-    height, width = image.shape[1:]
-    pixels = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
-    return pixels.resize((SCALE * width, SCALE * height), Image.Resampling.NEAREST)
+        heated = [_heated(image, shade, box) for shade, box in zip(shades, boxes, strict=True)]
+        pictures = [enlarged(image, SCALE), *heated]
+        if largest <= 0:
+            return pictures, "Nothing speaks for either class: both maps are empty."
+        if self.field is None or not any(boxes):
+            return pictures, "What each unit could see is not known for this network."
+        (rows, columns), (height, width) = self.field.size, image.shape[1:]
+        cut = ", cut to the image" if rows > height or columns > width else ""
+        return pictures, f"Box: what the strongest unit could see, {rows} x {columns} pixels{cut}."
 
 
 def _heated(image: Tensor, heat: Tensor, box: tuple[int, int, int, int] | None) -> Image.Image:
-    """The image in grey under `heat`, (h, w) from 0 to 1, and the box on it."""
-    grey = _enlarged(image).convert("L").point(lambda value: 60 + int(0.7 * value)).convert("RGB")
-    shade = F.interpolate(heat[None, None].float(), size=grey.size[::-1], mode="bilinear", align_corners=False)[0, 0]
+    """The image in grey under `heat`, (h, w) from 0 to 1, in orange, and the box on it."""
+    picture = enlarged(image, SCALE).convert("L").point(lambda value: 60 + int(0.7 * value)).convert("RGB")
+    shade = F.interpolate(heat[None, None].float(), size=picture.size[::-1], mode="bilinear")[0, 0]
     mask = Image.fromarray((200 * shade.clamp(0, 1)).to(torch.uint8).numpy())
-    grey.paste(Image.new("RGB", grey.size, HEAT), mask=mask)
+    picture.paste(Image.new("RGB", picture.size, ORANGE), mask=mask)
     if box is not None:
         left, top, right, bottom = (SCALE * edge for edge in box)
-        draw = ImageDraw.Draw(grey)
+        draw = ImageDraw.Draw(picture)
         draw.rectangle((left, top, right - 1, bottom - 1), outline="white", width=4)
-        draw.rectangle((left + 1, top + 1, right - 2, bottom - 2), outline="#0072b2", width=2)
-    return grey
+        draw.rectangle((left + 1, top + 1, right - 2, bottom - 2), outline=BLUE, width=2)
+    return picture

@@ -63,12 +63,12 @@ class Marks(MutableMapping[int, Mark]):
         return self._marks[operator.index(index)]
 
     def __setitem__(self, index: SupportsIndex, mark: Mark) -> None:
-        place = operator.index(index)
+        number = operator.index(index)
         if not isinstance(mark, Mark):
             raise TypeError(f"a mark is Mark(verdict, note), got {mark!r}")
-        if place < 0:
-            raise ValueError(f"an image's index must be at least 0, got {place}")
-        self._marks[place] = mark
+        if number < 0:
+            raise ValueError(f"an image's index must be at least 0, got {number}")
+        self._marks[number] = mark
         self.save()
 
     def __delitem__(self, index: SupportsIndex) -> None:
@@ -87,16 +87,16 @@ class Marks(MutableMapping[int, Mark]):
 
     def tally(self) -> dict[str, int]:
         """How many images have each of VERDICTS."""
-        given = [mark.verdict for mark in self._marks.values()]
-        return {verdict: given.count(verdict) for verdict in VERDICTS}
+        verdicts = [mark.verdict for mark in self._marks.values()]
+        return {verdict: verdicts.count(verdict) for verdict in VERDICTS}
 
     def save(self) -> None:
         """Write all marks to `path`. Raises as the class says."""
-        page = io.StringIO(newline="")
-        writer = csv.writer(page)
+        table = io.StringIO(newline="")
+        writer = csv.writer(table)
         writer.writerow(COLUMNS)
         writer.writerows((self.data, index, mark.verdict, mark.note) for index, mark in self.items())
-        new = page.getvalue().encode()
+        new = table.getvalue().encode()
         try:
             if _bytes(self.path) not in (None, self._written, new):
                 raise MarksError(
@@ -133,22 +133,17 @@ def _parsed(content: bytes, path: Path, data: str) -> dict[int, Mark]:
         header = next(reader, [])
         if header != COLUMNS:
             raise ValueError(f"the columns must be {','.join(COLUMNS)}, got {','.join(header)[:200]!r}")
-        for row in reader:
-            if row:  # an empty line says nothing
-                index, mark = _row(row, data)
-                if index in marks:
-                    raise ValueError(f"image {index} is marked a second time")
-                marks[index] = mark
+        for row in filter(None, reader):  # an empty line says nothing
+            if len(row) != len(COLUMNS):
+                raise ValueError(f"a row has {len(COLUMNS)} values, {', '.join(COLUMNS)}, and this one {len(row)}")
+            row_data, index, verdict, note = row
+            if row_data != data:
+                raise ValueError(f"these marks are on {row_data!r}, and not on {data!r}")
+            if not (index.isascii() and index.isdecimal()):
+                raise ValueError(f"the index must be a whole number from 0, got {index!r}")
+            if int(index) in marks:
+                raise ValueError(f"image {index} is marked a second time")
+            marks[int(index)] = Mark(verdict, note)
     except (ValueError, csv.Error) as error:
         raise MarksError(f"{path}, line {max(1, reader.line_num)}: {error}. {advice}") from error
     return marks
-
-
-def _row(row: list[str], data: str) -> tuple[int, Mark]:
-    if len(row) != len(COLUMNS):
-        raise ValueError(f"a row has {len(COLUMNS)} values, {', '.join(COLUMNS)}, and this one {len(row)}")
-    if row[0] != data:
-        raise ValueError(f"these marks are on {row[0]!r}, and not on {data!r}")
-    if not (row[1].isascii() and row[1].isdecimal()):
-        raise ValueError(f"the index must be a whole number from 0, got {row[1]!r}")
-    return int(row[1]), Mark(row[2], row[3])

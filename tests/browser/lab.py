@@ -75,9 +75,9 @@ _SHUT_DOWN = "async () => { await window.jupyterapp?.serviceManager.sessions.shu
 
 def find_browser(playwright) -> str | None:
     """The path of a Chromium or Chrome: the machine's, else the one that Playwright downloaded."""
-    found = next(filter(None, map(shutil.which, PROGRAMS)), None)
-    own = playwright.chromium.executable_path
-    return found or (own if Path(own).exists() else None)
+    installed = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    downloaded = playwright.chromium.executable_path
+    return installed or (downloaded if Path(downloaded).exists() else None)
 
 
 def missing(what: str, command: str) -> None:
@@ -150,10 +150,10 @@ def leaves_the_machine(url: str) -> bool:
 def box(locator) -> dict[str, float]:
     """Where something stands in the page; it must be seen, and be more than a dot."""
     expect(locator).to_be_visible()
-    found = locator.bounding_box()
-    assert found["width"] > 10, locator
-    assert found["height"] > 10, locator
-    return found
+    place = locator.bounding_box()
+    assert place["width"] > 10, locator
+    assert place["height"] > 10, locator
+    return place
 
 
 class Lab:
@@ -190,10 +190,10 @@ class Lab:
 
     def widget(self, selector: str):
         """The locator of a widget on the page, once it is drawn, scrolled to the top of the notebook."""
-        found = self.page.locator(f".jp-NotebookPanel:visible {selector}")
-        found.wait_for()
-        self.page.wait_for_function(_AT_THE_TOP, arg=found.element_handle(), polling=100)
-        return found
+        widget = self.page.locator(f".jp-NotebookPanel:visible {selector}")
+        widget.wait_for()
+        self.page.wait_for_function(_AT_THE_TOP, arg=widget.element_handle(), polling=100)
+        return widget
 
     def screenshot(self, name: str) -> Path:
         """What is seen now, as build/screenshots/<name>.png."""

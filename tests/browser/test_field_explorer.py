@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from eva.widgets.chain import CANVAS, PRESETS, LayerChoice, measure
+from eva.widgets.chain import CANVAS, PRESETS, LayerChoice, analyse
 from tests.browser.lab import ROOT, box, expect
 
 CONTROLS = ("kernel", "stride", "dilation", "pool", "separable", "maps", "remove")
@@ -13,17 +13,17 @@ START = "three 3x3"
 
 
 @pytest.fixture(scope="module")
-def drawn(lab):
+def opened(lab):
     lab.open(ROOT / "notebooks" / "04_receptive_field.ipynb")
     lab.run_all()
     return lab.widget(".eva-receptive-field-explorer")
 
 
 @pytest.fixture
-def explorer(drawn):
+def explorer(opened):
     """The explorer with the chain that it starts with."""
-    choose(drawn, START)
-    return drawn
+    choose(opened, START)
+    return opened
 
 
 def choose(explorer, preset):
@@ -39,11 +39,11 @@ def control(explorer, name, layer):
 
 def expect_chain(explorer, layers):
     """Wait until the readout and the rows of controls are those of `layers`."""
-    measured = measure(layers, (32, 32))
+    analysis = analyse(layers, (32, 32))
     readout = explorer.locator(".eva-readout")
-    expect(readout).to_contain_text("receptive field {} x {} pixels".format(*measured.field.size))
-    expect(readout).to_contain_text(f"jump {measured.field.jump[0]}")
-    expect(readout).to_contain_text(f"{measured.parameters:,} parameters; {measured.macs:,} MACs")
+    expect(readout).to_contain_text("receptive field {} x {} pixels".format(*analysis.field.size))
+    expect(readout).to_contain_text(f"jump {analysis.field.jump[0]}")
+    expect(readout).to_contain_text(f"{analysis.parameters:,} parameters; {analysis.macs:,} MACs")
     expect(explorer.locator(".eva-remove")).to_have_count(len(layers))
     expect(explorer.locator(".eva-error")).to_have_text("")
 
@@ -62,8 +62,8 @@ def test_every_control_is_drawn_under_its_head(explorer, lab):
     for name, head in zip(CONTROLS, heads, strict=False):
         left = box(explorer.get_by_text(head, exact=True))["x"]
         for layer in range(len(PRESETS[START])):
-            drawn = box(explorer.locator(f".eva-{name}").nth(layer))
-            assert abs(drawn["x"] - left) < 6, f"{name} of layer {layer} is not under its head"
+            place = box(explorer.locator(f".eva-{name}").nth(layer))
+            assert abs(place["x"] - left) < 6, f"{name} of layer {layer} is not under its head"
     for layer in range(len(PRESETS[START])):
         box(control(explorer, "remove", layer))
         box(control(explorer, "dilation", layer))
@@ -123,13 +123,13 @@ def test_layers_come_and_go_by_their_buttons(explorer, lab):
     expect(explorer.locator(".eva-error")).to_contain_text("the only layer of a chain cannot be removed")
 
 
-def test_a_chain_that_shrinks_to_nothing_is_told_in_red_and_can_be_mended(explorer, lab):
+def test_a_chain_that_shrinks_to_nothing_says_so_in_red_and_can_be_mended(explorer, lab):
     choose(explorer, "VGG-like with pooling")
     for layer in (0, 2, 4):
         control(explorer, "stride", layer).select_option("2")
-    told = explorer.locator(".eva-error").get_by_text("layer 5 cannot pool 2x2")
-    box(told)
-    red, green, blue = map(int, re.findall(r"\d+", told.evaluate("line => getComputedStyle(line).color"))[:3])
+    message = explorer.locator(".eva-error").get_by_text("layer 5 cannot pool 2x2")
+    box(message)
+    red, green, blue = map(int, re.findall(r"\d+", message.evaluate("line => getComputedStyle(line).color"))[:3])
     assert red > 2 * max(green, blue), "red"
     expect(explorer.locator(".eva-readout")).to_have_text("")
     expect_picture(explorer)

@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 import pytest
 
-from eva.widgets.gallery import COMPARED, DOUBTFUL, SHOWN, SORTED
+from eva.mistakes import RANKINGS
+from eva.widgets.gallery import COMPARED, DOUBTFUL, SHOWN
 from eva.widgets.marks import COLUMNS, VERDICTS
-from eva.widgets.mistake_explorer import PAGE, SIGNS, UNMARKED
+from eva.widgets.panels import PAGE, SIGNS, UNMARKED
 from tests.browser.lab import ROOT, box, expect
 
 EXPLORER = '.eva-mistake-explorer:has(option[data-value="fixed"])'  # the notebook's other one compares no models
@@ -62,24 +63,24 @@ def copy(lab):
 @pytest.fixture
 def explorer(lab, copy):
     """The explorer as it starts, with nothing marked."""
-    drawn = lab.widget(EXPLORER)
-    reset(drawn)
-    if any(tally(drawn).values()):
-        choose(drawn, show="marked")
-        for left in range(sum(tally(drawn).values()), 0, -1):
-            expect_count(drawn, left)
-            select(drawn, 0)
-            judge(drawn, UNMARKED)
-        reset(drawn)
-    select(drawn, 0)
-    return drawn
+    explorer = lab.widget(EXPLORER)
+    reset(explorer)
+    if any(tally(explorer).values()):
+        choose(explorer, show="marked")
+        for left in range(sum(tally(explorer).values()), 0, -1):
+            expect_count(explorer, left)
+            select(explorer, 0)
+            judge(explorer, UNMARKED)
+        reset(explorer)
+    select(explorer, 0)
+    return explorer
 
 
 def reset(explorer):
     for name, key in (("lower", "Home"), ("upper", "End")):
         handle(explorer, name).press(key)
     choose(explorer, show="mistakes", sort="loss", label="any", predicted="any")
-    expect_count(explorer, counted(explorer)["mistakes"])
+    expect_count(explorer, summary(explorer)["mistakes"])
 
 
 def choose(explorer, **values):
@@ -93,9 +94,9 @@ def handle(explorer, name):
 
 def cells(explorer):
     """The counts of the confusion matrix, by label and predicted class."""
-    found = explorer.locator(".eva-cell").evaluate_all(TILES)
-    parsed = [re.fullmatch(r"label (.+), predicted (.+): (\d+)", title).groups() for title, _ in found]
-    assert [words for _, words in found] == [count if count != "0" else "" for _, _, count in parsed]
+    buttons = explorer.locator(".eva-cell").evaluate_all(TILES)
+    parsed = [re.fullmatch(r"label (.+), predicted (.+): (\d+)", title).groups() for title, _ in buttons]
+    assert [text for _, text in buttons] == [count if count != "0" else "" for _, _, count in parsed]
     return {(label, predicted): int(count) for label, predicted, count in parsed}
 
 
@@ -104,16 +105,18 @@ def cell(explorer, label, predicted):
 
 
 def tiles(explorer):
-    found = explorer.locator(".eva-tile").evaluate_all(TILES)
+    buttons = explorer.locator(".eva-tile").evaluate_all(TILES)
     pattern = r"image (\d+): label (.+), predicted (.+) \((\d+)%\)(?:; (.+))?"
-    parsed = [(*re.fullmatch(pattern, title).groups(), caption) for title, caption in found]
-    return [Tile(int(index), label, said, int(sure), *rest) for index, label, said, sure, *rest in parsed]
+    parsed = [(*re.fullmatch(pattern, title).groups(), caption) for title, caption in buttons]
+    return [
+        Tile(int(index), label, predicted, int(percent), *rest) for index, label, predicted, percent, *rest in parsed
+    ]
 
 
-def counted(explorer):
+def summary(explorer):
     """The numbers of the line on top, by what they count."""
-    words = explorer.locator(".eva-told").inner_text().replace(",", "")
-    return {what: int(number) for number, what in re.findall(r"(\d+) (images|mistakes|fixed|broken|both wrong)", words)}
+    line = explorer.locator(".eva-told").inner_text().replace(",", "")
+    return {name: int(count) for count, name in re.findall(r"(\d+) (images|mistakes|fixed|broken|both wrong)", line)}
 
 
 def tally(explorer):
@@ -140,12 +143,12 @@ def shown_count(explorer):
     return 0 if words == "no images" else int(words.split()[-1].replace(",", ""))
 
 
-def until(explorer, found, wanted):
-    """Wait until `found()` is `wanted`."""
+def until(explorer, actual, expected):
+    """Wait until `actual()` is `expected`."""
     end = time.monotonic() + 20
-    while (seen := found()) != wanted and time.monotonic() < end:
+    while (value := actual()) != expected and time.monotonic() < end:
         explorer.page.wait_for_timeout(50)
-    assert seen == wanted
+    assert value == expected
 
 
 def expect_other_tiles(explorer, before):
@@ -165,10 +168,10 @@ def select(explorer, place):
 def judge(explorer, name):
     """Click on a verdict, and wait until it is counted."""
     before = tally(explorer)
-    was = explorer.locator(".eva-verdict .mod-active").inner_text()
+    old = explorer.locator(".eva-verdict .mod-active").inner_text()
     explorer.locator(".eva-verdict").get_by_role("button", name=name).click()
     expect_verdict(explorer, name)
-    after = {one: count + (one == name) - (one == was) for one, count in before.items()}
+    after = {verdict: count + (verdict == name) - (verdict == old) for verdict, count in before.items()}
     until(explorer, lambda: tally(explorer), after)
 
 
@@ -212,10 +215,10 @@ def test_every_control_is_drawn(explorer, lab, width):
         box(explorer.locator(".eva-confidence .widget-readout"))
         for name in ("lower", "upper"):
             box(handle(explorer, name))
-        for name, offered in (("show", (*SHOWN, *COMPARED)), ("sort", SORTED)):
+        for name, offered in (("show", (*SHOWN, *COMPARED)), ("sort", [*RANKINGS])):
             expect(explorer.locator(f".eva-{name} option")).to_have_text(offered)
         verdicts = [box(explorer.locator(".eva-verdict").get_by_role("button", name=name)) for name in ALL_VERDICTS]
-        assert len({one["y"] for one in verdicts}) == 1, "in a row"
+        assert len({place["y"] for place in verdicts}) == 1, "in a row"
         assert explorer.locator(".eva-tile").count() == PAGE
         for tile in explorer.locator(".eva-tile").all():
             box(tile)
@@ -230,20 +233,20 @@ def test_the_confusion_matrix_is_a_grid_under_its_heads(explorer):
     classes = list(dict.fromkeys(label for label, _ in counts))
     assert explorer.locator(".eva-column").all_inner_texts() == classes
     assert explorer.locator(".eva-row").all_inner_texts()[1:] == classes
-    rectangles = "all => all.map(one => one.getBoundingClientRect().toJSON())"
-    heads, names, drawn = (
-        explorer.locator(of).evaluate_all(rectangles) for of in (".eva-column", ".eva-row", ".eva-cell")
+    rectangles = "parts => parts.map(part => part.getBoundingClientRect().toJSON())"
+    heads, names, buttons = (
+        explorer.locator(part).evaluate_all(rectangles) for part in (".eva-column", ".eva-row", ".eva-cell")
     )
-    for place, one in enumerate(drawn):
-        row, column = divmod(place, len(classes))
+    for number, button in enumerate(buttons):
+        row, column = divmod(number, len(classes))
         name, head = names[1 + row], heads[column]
-        assert abs(one["x"] + one["width"] / 2 - head["x"] - head["width"] / 2) < 4, f"column {column}"
-        assert abs(one["y"] + one["height"] / 2 - name["y"] - name["height"] / 2) < 4, f"row {row}"
+        assert abs(button["x"] + button["width"] / 2 - head["x"] - head["width"] / 2) < 4, f"column {column}"
+        assert abs(button["y"] + button["height"] / 2 - name["y"] - name["height"] / 2) < 4, f"row {row}"
     disabled = explorer.locator(".eva-cell").evaluate_all("cells => cells.map(cell => cell.disabled)")
     assert disabled == [count == 0 for count in counts.values()]
-    known = counted(explorer)
-    assert sum(counts.values()) == known["images"]
-    assert sum(count for pair, count in counts.items() if pair[0] != pair[1]) == known["mistakes"]
+    totals = summary(explorer)
+    assert sum(counts.values()) == totals["images"]
+    assert sum(count for pair, count in counts.items() if pair[0] != pair[1]) == totals["mistakes"]
 
 
 def test_a_cell_shows_the_images_that_it_counts(explorer, lab):
@@ -279,13 +282,13 @@ def test_a_list_of_classes_keeps_the_mistakes_of_one(explorer, lab, name):
     expect_count(explorer, sum(count for pair, count in wrong.items() if pair[place] == chosen))
     assert {getattr(tile, name) for tile in tiles(explorer)} == {chosen}
     choose(explorer, **{name: "any"})
-    expect_count(explorer, counted(explorer)["mistakes"])
+    expect_count(explorer, summary(explorer)["mistakes"])
     lab.page.evaluate(ANSWERED)
     expect(explorer.locator(f".eva-{name} select")).to_have_value("any")
 
 
 def test_the_slider_moves_by_the_keyboard_and_cuts_at_a_confidence(explorer, lab):
-    images = counted(explorer)["images"]
+    images = summary(explorer)["images"]
     choose(explorer, show="all images", sort="entropy")
     expect_count(explorer, images)
     before = tiles(explorer)
@@ -317,36 +320,36 @@ def test_the_slider_moves_by_the_keyboard_and_cuts_at_a_confidence(explorer, lab
 
 
 def test_each_order_is_another_one(explorer):
-    seen = []
-    for sort in SORTED:
+    orders = []
+    for sort in RANKINGS:
         before = tiles(explorer)
         choose(explorer, sort=sort)
         if sort != "loss":
             expect_other_tiles(explorer, before)
-        expect_count(explorer, counted(explorer)["mistakes"])
-        seen.append(tiles(explorer))
-    for sort, order in zip(SORTED, seen, strict=True):
+        expect_count(explorer, summary(explorer)["mistakes"])
+        orders.append(tiles(explorer))
+    for sort, order in zip(RANKINGS, orders, strict=True):
         if sort == "confidence":
             assert [tile.confidence for tile in order] == sorted((tile.confidence for tile in order), reverse=True)
-    assert len({order[0].index for order in seen}) > 1, "the first tile changes"
+    assert len({order[0].index for order in orders}) > 1, "the first tile changes"
 
 
 def test_pages_are_turned_forth_and_back(explorer):
-    count = counted(explorer)["mistakes"]
-    back, on = (explorer.locator(f".eva-{name}") for name in ("back", "next"))
+    count = summary(explorer)["mistakes"]
+    back, forward = (explorer.locator(f".eva-{name}") for name in ("back", "next"))
     first = tiles(explorer)
     expect(back).to_be_disabled()
-    on.click()
+    forward.click()
     expect_count(explorer, count, page=1)
     second = tiles(explorer)
     assert not {tile.index for tile in first} & {tile.index for tile in second}
     back.click()
     expect_count(explorer, count)
     assert tiles(explorer) == first
-    smallest, size = min(((pair, n) for pair, n in cells(explorer).items() if n), key=lambda one: one[1])
+    smallest, size = min(((pair, n) for pair, n in cells(explorer).items() if n), key=lambda cell: cell[1])
     cell(explorer, *smallest).click()
     expect_count(explorer, size)
-    assert on.is_disabled() == (size <= PAGE)
+    assert forward.is_disabled() == (size <= PAGE)
 
 
 def test_a_click_on_an_image_explains_it(explorer, lab):
@@ -390,7 +393,7 @@ def test_a_mark_and_its_note_stay_through_every_filter_and_can_be_taken_back(exp
     other = next(pair for pair, count in cells(explorer).items() if count and pair[0] != tile.label)
     cell(explorer, *other).click()
     expect(explorer.locator(".eva-label select")).to_have_value(other[0])
-    until(explorer, lambda: {one.label for one in tiles(explorer)}, {other[0]})
+    until(explorer, lambda: {tile.label for tile in tiles(explorer)}, {other[0]})
     select(explorer, 0)
     expect(note(explorer)).to_have_value("")
     expect_tally(explorer, label_wrong=1)
@@ -411,11 +414,11 @@ def test_a_mark_and_its_note_stay_through_every_filter_and_can_be_taken_back(exp
 
 
 @pytest.mark.parametrize("show", COMPARED)
-def test_what_was_fixed_or_broken_is_as_many_as_the_line_on_top_says(explorer, lab, show):
-    known = counted(explorer)
-    assert known["broken"] + known["both wrong"] == known["mistakes"]
+def test_as_many_are_fixed_or_broken_as_the_line_on_top_says(explorer, lab, show):
+    totals = summary(explorer)
+    assert totals["broken"] + totals["both wrong"] == totals["mistakes"]
     choose(explorer, show=show)
-    expect_count(explorer, known[show])
+    expect_count(explorer, totals[show])
     for tile in tiles(explorer):
         assert (tile.label == tile.predicted) == (show == "fixed")
         assert tile.caption.endswith("✓") == (show == "fixed")
@@ -431,7 +434,7 @@ def test_a_choice_that_no_image_fits_says_what_to_do(explorer, lab):
     lab.screenshot("mistake explorer no image is like that")
 
 
-def test_a_file_that_is_not_of_marks_any_more_is_told_in_red_and_left_alone(explorer, lab, copy):
+def test_a_file_that_is_not_of_marks_any_more_is_named_in_red_and_left_alone(explorer, lab, copy):
     select(explorer, 1)
     judge(explorer, "model wrong")
     path = marks_file(explorer, copy)
@@ -440,9 +443,9 @@ def test_a_file_that_is_not_of_marks_any_more_is_told_in_red_and_left_alone(expl
     try:
         select(explorer, 2)
         judge(explorer, "ambiguous")
-        words = explorer.locator(".eva-error").get_by_text("holds something else than what was last read")
-        box(words)
-        red, green, blue = map(int, re.findall(r"\d+", words.evaluate("line => getComputedStyle(line).color"))[:3])
+        message = explorer.locator(".eva-error").get_by_text("holds something else than what was last read")
+        box(message)
+        red, green, blue = map(int, re.findall(r"\d+", message.evaluate("line => getComputedStyle(line).color"))[:3])
         assert red > 2 * max(green, blue), "red"
         expect_tally(explorer, ambiguous=1, model_wrong=1)
         assert path.read_bytes() == other
@@ -460,17 +463,17 @@ def test_someone_new_finds_and_marks_three_label_errors(explorer, lab, copy):
     lab.page.evaluate(ANSWERED)
     assert shown_count(explorer) >= 3
     lab.screenshot("three label errors 1 doubtful")
-    found = []
+    marked = []
     for place in range(3):
-        found.append(select(explorer, place).index)
+        marked.append(select(explorer, place).index)
         expect(explorer.locator(".eva-detail")).to_contain_text("doubts the label")
         judge(explorer, "label wrong")
         expect_tally(explorer, label_wrong=place + 1)
         lab.screenshot(f"three label errors {2 + place} marked {place + 1}")
     choose(explorer, show="marked")
     expect_count(explorer, 3)
-    assert [tile.index for tile in tiles(explorer)] == found
-    assert kept(marks_file(explorer, copy)) == [(index, "label wrong", "") for index in sorted(found)]
+    assert [tile.index for tile in tiles(explorer)] == marked
+    assert kept(marks_file(explorer, copy)) == [(index, "label wrong", "") for index in sorted(marked)]
     lab.screenshot("three label errors 5 viewed")
 
 

@@ -19,11 +19,11 @@ def explorer() -> ReceptiveFieldExplorer:
 def control(explorer, index, name):
     """The widget that a learner would move: found by its class, as a browser would find it."""
     row = explorer.table.children[1 + index]
-    (found,) = [child for child in row.children if f"eva-{name}" in child._dom_classes]
-    return found
+    (widget,) = [child for child in row.children if f"eva-{name}" in child._dom_classes]
+    return widget
 
 
-def shown(explorer) -> Image.Image:
+def drawn_picture(explorer) -> Image.Image:
     return Image.open(io.BytesIO(explorer.picture.value))
 
 
@@ -39,12 +39,12 @@ def test_a_larger_dilation_widens_the_box_and_costs_nothing(explorer):
     ("kernel", 5), ("stride", 2), ("dilation", 3), ("pool", True), ("separable", True), ("maps", 48),
 ])  # fmt: skip
 def test_a_control_changes_its_own_layer_and_what_is_shown(explorer, name, value):
-    before, drawn, read = explorer.layers, explorer.picture.value, explorer.readout.value
+    before, picture_before, readout_before = explorer.layers, explorer.picture.value, explorer.readout.value
     control(explorer, 2, name).value = value
     assert getattr(explorer.layers[2], name) == value
     assert [layer for i, layer in enumerate(explorer.layers) if i != 2] == [*before[:2], before[3]]
-    assert explorer.readout.value != read
-    assert (explorer.picture.value != drawn) == (name not in ("separable", "maps")), "these two move no box"
+    assert explorer.readout.value != readout_before
+    assert (explorer.picture.value != picture_before) == (name not in ("separable", "maps")), "these two move no box"
     assert explorer.preset.value == OWN
 
 
@@ -54,8 +54,8 @@ def test_a_preset_sets_every_control(explorer, name):
     assert explorer.layers == PRESETS[name]
     assert len(explorer.table.children) == 1 + len(PRESETS[name])
     for index, layer in enumerate(PRESETS[name]):
-        for what in ("kernel", "stride", "dilation", "pool", "separable", "maps"):
-            assert control(explorer, index, what).value == getattr(layer, what)
+        for field in ("kernel", "stride", "dilation", "pool", "separable", "maps"):
+            assert control(explorer, index, field).value == getattr(layer, field)
 
 
 def test_a_new_layer_has_as_many_maps_as_the_last(explorer):
@@ -89,8 +89,8 @@ def test_a_chain_built_by_hand_that_is_a_preset_is_called_so(explorer):
 
 def test_the_numbers_are_written(explorer):
     explorer.choose("the trunk of Net")
-    measured = explorer.measured()
-    for words in ("78 x 78", "32 x 32", "jump 4", f"{measured.parameters:,} parameters", f"{measured.macs:,} MACs"):
+    analysis = explorer.measured()
+    for words in ("78 x 78", "32 x 32", "jump 4", f"{analysis.parameters:,} parameters", f"{analysis.macs:,} MACs"):
         assert words in explorer.readout.value
     assert explorer.readout.value.count("<tr>") == 1 + len(explorer.layers)
 
@@ -103,7 +103,7 @@ def test_a_chain_that_shrinks_to_nothing_says_so_and_can_be_mended(explorer):
         control(explorer, 4, "stride").value = 2
     assert "layer 5 cannot pool" in explorer.error.value
     assert explorer.readout.value == "", "no numbers of the chain before"
-    assert shown(explorer).size == (CANVAS, CANVAS)
+    assert drawn_picture(explorer).size == (CANVAS, CANVAS)
     control(explorer, 4, "stride").value = 1
     assert explorer.error.value == ""
     assert "jump 32" in explorer.readout.value
@@ -152,7 +152,7 @@ def test_an_image_of_ones_own_and_layers_of_ones_own(rng):
     image = torch.randint(0, 256, (3, 48, 24), generator=rng, dtype=torch.uint8)
     explorer = ReceptiveFieldExplorer(image, [LayerChoice(pool=True)])
     assert explorer.measured().map_size == (24, 12)
-    assert shown(explorer).tobytes() == picture(image, explorer.measured()).tobytes()
+    assert drawn_picture(explorer).tobytes() == picture(image, explorer.measured()).tobytes()
 
 
 def test_moving_a_slider_leaves_the_random_state_alone(explorer):
@@ -166,7 +166,7 @@ def test_the_figure_shows_the_same_picture_and_numbers(explorer):
     explorer.choose("the trunk of Net")
     figure = explorer.to_figure()
     left, right = figure.axes
-    assert left.images[0].get_array().tobytes() == shown(explorer).tobytes()
+    assert left.images[0].get_array().tobytes() == drawn_picture(explorer).tobytes()
     assert "78 x 78" in figure.get_suptitle()
     cells = right.tables[0].get_celld()
     assert cells[len(explorer.layers), 2].get_text().get_text() == "78"

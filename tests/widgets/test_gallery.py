@@ -1,32 +1,32 @@
-"""What is shown, in which order, and what is said of one image: against loops over plain numbers."""
+"""Which images are shown, in which order, and what explains one of them: against loops over plain numbers."""
 
 import pytest
 import torch
 from torch import nn
 
 from eva.data import Split, Splits
-from eva.widgets.gallery import COMPARED, SCALE, SHOWN, SORTED, Gallery, View
-from eva.widgets.marks import Mark, MarksError
-from eva.mistakes import confident_class, ranked
+from eva.mistakes import RANKINGS, confident_class, ranked
 from eva.model import Net
 from eva.receptive_field import receptive_field
+from eva.widgets.gallery import COMPARED, SCALE, SHOWN, Gallery, View
+from eva.widgets.marks import Mark, MarksError
 from tests.conftest import random_split
 
 
-class Told(nn.Module):
+class FixedLogits(nn.Module):
     """A model that answers with these logits, in order, and asks nothing of the images."""
 
     def __init__(self, logits: torch.Tensor) -> None:
         super().__init__()
-        self.logits, self.given = logits, 0
+        self.logits, self.answered = logits, 0
 
     def forward(self, images):
-        self.given += len(images)
-        return self.logits[self.given - len(images) : self.given]
+        self.answered += len(images)
+        return self.logits[self.answered - len(images) : self.answered]
 
 
 def splits_of(classes: int, count: int = 60) -> Splits:
-    names = tuple(f"class {place}" for place in range(classes))
+    names = tuple(f"class {number}" for number in range(classes))
     train, test = (random_split(count, seed, classes) for seed in (0, 2))
     held_out = random_split(count, 1, classes)
     validation = Split(held_out.images, held_out.labels, torch.randperm(1000)[:count])
@@ -45,53 +45,53 @@ def own_folder(tmp_path, monkeypatch):
 @pytest.fixture
 def gallery() -> Gallery:
     splits = splits_of(4)
-    return Gallery(Told(random_logits(60, 4, 0)), splits, before=Told(random_logits(60, 4, 1)))
+    return Gallery(FixedLogits(random_logits(60, 4, 0)), splits, before=FixedLogits(random_logits(60, 4, 1)))
 
 
 def test_every_view_shows_what_a_loop_would_pick(gallery):
-    said, was = gallery.predictions, gallery.before
+    predictions, before = gallery.predictions, gallery.before
+    labels, predicted = predictions.labels, predictions.predicted
     gallery.marks[gallery.index(7)] = Mark("ambiguous")
-    generator = torch.Generator().manual_seed(3)
-    found_by_learning = confident_class(said).tolist()
+    rng = torch.Generator().manual_seed(3)
+    suspects = confident_class(predictions).tolist()
 
     def drawn(options):
-        return options[int(torch.randint(len(options), (), generator=generator))]
+        return options[int(torch.randint(len(options), (), generator=rng))]
 
     for _ in range(60):
-        low, high = torch.rand(2, generator=generator).sort().values.tolist()
-        view = View(
-            drawn(gallery.shows), drawn(SORTED), drawn([None, 0, 1, 2, 3]), drawn([None, None, 2]), (low / 2, high)
-        )
-        wanted = {
-            "mistakes": lambda i: said.predicted[i] != said.labels[i],
+        low, high = torch.rand(2, generator=rng).sort().values.tolist()
+        label, prediction = drawn([None, 0, 1, 2, 3]), drawn([None, None, 2])
+        view = View(drawn(gallery.shows), drawn([*RANKINGS]), label, prediction, (low / 2, high))
+        is_shown = {
+            "mistakes": lambda i: predicted[i] != labels[i],
             "all images": lambda i: True,
-            "doubtful labels": lambda i: found_by_learning[i] not in (-1, said.labels[i]),
+            "doubtful labels": lambda i: suspects[i] not in (-1, labels[i]),
             "marked": lambda i: i == 7,
-            "fixed": lambda i: was.predicted[i] != said.labels[i] == said.predicted[i],
-            "broken": lambda i: was.predicted[i] == said.labels[i] != said.predicted[i],
-            "both wrong": lambda i: was.predicted[i] != said.labels[i] and said.labels[i] != said.predicted[i],
+            "fixed": lambda i: before.predicted[i] != labels[i] == predicted[i],
+            "broken": lambda i: before.predicted[i] == labels[i] != predicted[i],
+            "both wrong": lambda i: before.predicted[i] != labels[i] and labels[i] != predicted[i],
         }[view.show]
         expected = [
             i
             for i in range(60)
-            if wanted(i)
-            and view.label in (None, int(said.labels[i]))
-            and view.predicted in (None, int(said.predicted[i]))
-            and low / 2 <= said.confidence[i] <= high
+            if is_shown(i)
+            and label in (None, int(labels[i]))
+            and prediction in (None, int(predicted[i]))
+            and low / 2 <= predictions.confidence[i] <= high
         ]
-        found = gallery.positions(view).tolist()
-        assert sorted(found) == expected, view
-        assert found == [i for i in ranked(said, view.sort).tolist() if i in set(expected)], view
+        positions = gallery.positions(view).tolist()
+        assert sorted(positions) == expected, view
+        assert positions == [i for i in ranked(predictions, view.sort).tolist() if i in set(expected)], view
 
 
 def test_fixed_broken_and_both_wrong_are_all_that_either_model_gets_wrong(gallery):
-    was, now = gallery.before.wrong, gallery.predictions.wrong
-    assert sum(gallery.compared().values()) == int((was | now).sum())
+    before, now = gallery.before.wrong, gallery.predictions.wrong
+    assert sum(gallery.compared().values()) == int((before | now).sum())
     assert list(gallery.compared()) == list(COMPARED)
 
 
 def test_without_a_model_before_nothing_is_compared():
-    gallery = Gallery(Told(random_logits(60, 4, 0)), splits_of(4))
+    gallery = Gallery(FixedLogits(random_logits(60, 4, 0)), splits_of(4))
     assert gallery.shows == SHOWN
     assert gallery.compared() == {}
     with pytest.raises(
@@ -113,16 +113,16 @@ def test_a_view_that_is_not_offered_is_refused(gallery, view, words):
 
 
 def test_the_five_likeliest_classes_come_in_order_and_the_label_too():
-    gallery = Gallery(Told(random_logits(60, 9, 0)), splits_of(9))
+    gallery = Gallery(FixedLogits(random_logits(60, 9, 0)), splits_of(9))
     outside = 0
     for position in range(60):
-        row = gallery.predictions.logits[position].softmax(0)
+        probabilities = gallery.predictions.logits[position].softmax(0)
         label = int(gallery.predictions.labels[position])
-        best = row.topk(5).indices.tolist()
+        best = probabilities.topk(5).indices.tolist()
         outside += label not in best
-        likely = gallery.likely(position)
-        assert [one for one, _ in likely] == (best if label in best else [*best, label])
-        torch.testing.assert_close(torch.tensor([share for _, share in likely]), row[[one for one, _ in likely]])
+        classes, shares = zip(*gallery.likely(position), strict=True)
+        assert list(classes) == (best if label in best else [*best, label])
+        torch.testing.assert_close(torch.tensor(shares), probabilities[list(classes)])
     assert outside
 
 
@@ -149,12 +149,12 @@ def test_the_maps_are_of_the_predicted_class_and_of_the_label(splits):
 
 def test_three_pictures_show_the_image_and_both_maps(splits):
     gallery = Gallery(network(), splits)
-    pictures, told = gallery.pictures(3)
+    pictures, line = gallery.pictures(3)
     assert [picture.size for picture in pictures] == 3 * [(32 * SCALE, 32 * SCALE)]
     shrunk = pictures[0].resize((32, 32), 0)
     expected = gallery.split.images[3].permute(1, 2, 0).contiguous().numpy().tobytes()
     assert shrunk.tobytes() == expected, "nearest-neighbour"
-    assert "78 x 78 pixels, cut to the image" in told
+    assert "78 x 78 pixels, cut to the image" in line
 
 
 def test_the_box_is_what_the_strongest_unit_can_see(splits):
@@ -171,7 +171,7 @@ def test_the_box_is_what_the_strongest_unit_can_see(splits):
     assert "7 x 7 pixels." in gallery.pictures(0)[1]
 
 
-def test_no_box_is_told_of_where_none_is_drawn(splits, monkeypatch):
+def test_no_box_is_described_where_none_is_drawn(splits, monkeypatch):
     gallery = Gallery(network(), splits)
     monkeypatch.setattr(gallery, "heats", lambda position: torch.ones(2, 4, 4))  # not the maps that the field is of
     assert gallery.pictures(0)[1] == "What each unit could see is not known for this network."
@@ -187,9 +187,9 @@ def test_the_box_is_cut_to_the_image(splits):
 
 def test_a_model_without_convolutions_shows_the_image_and_says_why(splits):
     gallery = Gallery(nn.Sequential(nn.Flatten(), nn.Linear(3072, 3)), splits)
-    pictures, told = gallery.pictures(0)
+    pictures, line = gallery.pictures(0)
     assert len(pictures) == 1
-    assert told.startswith("No Grad-CAM: Sequential has no convolution")
+    assert line.startswith("No Grad-CAM: Sequential has no convolution")
 
 
 def test_a_last_map_of_one_pixel_uses_the_one_before(splits):
@@ -197,7 +197,7 @@ def test_a_last_map_of_one_pixel_uses_the_one_before(splits):
     assert Gallery(nn.Sequential(*layers), splits).heats(0).shape == (2, 4, 4)
 
 
-def test_a_network_whose_field_cannot_be_told_shows_maps_without_a_box(splits):
+def test_a_network_whose_field_is_not_known_shows_maps_without_a_box(splits):
     class Enlarging(nn.Module):
         def __init__(self):
             super().__init__()
@@ -207,9 +207,9 @@ def test_a_network_whose_field_cannot_be_told_shows_maps_without_a_box(splits):
             maps = nn.functional.interpolate(self.conv(images), size=17, mode="bilinear")
             return self.head(maps.mean((2, 3)))
 
-    pictures, told = Gallery(Enlarging(), splits).pictures(0)
+    pictures, line = Gallery(Enlarging(), splits).pictures(0)
     assert len(pictures) == 3
-    assert told == "What each unit could see is not known for this network."
+    assert line == "What each unit could see is not known for this network."
 
 
 def test_marks_are_kept_by_index_in_a_file_named_for_the_data(splits, tmp_path):
@@ -236,7 +236,7 @@ def test_bad_arguments_are_explained(splits):
     with pytest.raises(ValueError, match="this model knows 10 classes, and toy has 3"):
         Gallery(network(10), splits)
     two = Splits("toy", "", ("a", "b", "c"), *(random_split(12, seed, 2) for seed in range(3)))
-    with pytest.raises(ValueError, match="`before` knows 2 classes and this model 3"):
+    with pytest.raises(ValueError, match="`before` knows 2 classes, and toy has 3"):
         Gallery(network(3), two, before=network(2))
 
 

@@ -6,7 +6,6 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from eva import files
 from eva.widgets.marks import COLUMNS, LONGEST_NOTE, VERDICTS, Mark, Marks, MarksError
 
 DATA = "CIFAR-10, training images"
@@ -31,7 +30,7 @@ def test_marks_come_back_after_a_restart(path):
     assert dict(again) == {3: Mark("ambiguous"), 17: Mark("model wrong", "no, a car")}
     assert list(again) == [3, 17], "in the order of the images"
     assert again.get(5) is None
-    assert [found.name for found in path.parent.iterdir()] == ["marks.csv"]
+    assert [file.name for file in path.parent.iterdir()] == ["marks.csv"]
 
 
 def test_every_change_is_written_at_once(path):
@@ -144,17 +143,18 @@ def test_what_is_no_mark_is_refused_and_changes_nothing(path):
     assert dict(marks) == dict(Marks(path, DATA)) == {1: Mark("ambiguous")}
 
 
-def test_a_folder_that_cannot_be_written_keeps_the_marks_in_memory(path, monkeypatch):
+def test_a_change_that_cannot_be_written_is_kept_in_memory(path):
+    resource = pytest.importorskip("resource")
     marks = Marks(path, DATA)
     marks[1] = Mark("ambiguous")
-
-    def refused(*arguments, **options):
-        raise PermissionError(13, "Permission denied")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(files.tempfile, "mkstemp", refused)
-        with pytest.raises(OSError, match=r"marks\.csv cannot be written \(Permission denied\): your 2 marks are kept"):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))  # no file may hold a byte: this stops root too
+    try:
+        with pytest.raises(OSError, match=r"marks\.csv cannot be written \(File too large\): your 2 marks are kept"):
             marks[2] = Mark("model wrong")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [file.name for file in path.parent.iterdir()] == ["marks.csv"]
     assert dict(marks) == {1: Mark("ambiguous"), 2: Mark("model wrong")}
     assert dict(Marks(path, DATA)) == {1: Mark("ambiguous")}
     marks[3] = Mark("label wrong")

@@ -9,15 +9,17 @@ import matplotlib.pyplot as plt
 import pytest
 import torch
 from IPython.core.formatters import DisplayFormatter
-from ipywidgets import Button
+from ipywidgets import HTML, Button
 from PIL import Image
 
+from eva.cam import grad_cam
+from eva.mistakes import confusion
 from eva.widgets.field_explorer import ReceptiveFieldExplorer
 from eva.widgets.gallery import View
 from eva.widgets.marks import VERDICTS, Mark, MarksError
-from eva.widgets.mistake_explorer import ANY, MOST, PAGE, UNMARKED, MistakeExplorer
-from eva.mistakes import confusion
-from tests.widgets.test_gallery import Told, network, random_logits, splits_of
+from eva.widgets.mistake_explorer import MistakeExplorer
+from eva.widgets.panels import MOST, PAGE, UNMARKED
+from tests.widgets.test_gallery import FixedLogits, network, random_logits, splits_of
 
 
 @pytest.fixture(autouse=True)
@@ -25,88 +27,141 @@ def own_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.fixture(autouse=True)
+def maps_of_a_model_that_makes_none(monkeypatch):
+    def heats(model, images, target):
+        return torch.rand(2, 8, 8) if isinstance(model, FixedLogits) else grad_cam(model, images, target=target)
+
+    monkeypatch.setattr("eva.widgets.gallery.grad_cam", heats)
+
+
 def made(classes: int = 4, count: int = 60, **options) -> MistakeExplorer:
-    before = Told(random_logits(count, classes, 1))
-    return MistakeExplorer(Told(random_logits(count, classes, 0)), splits_of(classes, count), before=before, **options)
+    model, before = (FixedLogits(random_logits(count, classes, seed)) for seed in (0, 1))
+    return MistakeExplorer(model, splits_of(classes, count), before=before, **options)
 
 
 @pytest.fixture
-def explorer(monkeypatch) -> MistakeExplorer:
-    monkeypatch.setattr("eva.widgets.gallery.grad_cam", lambda model, images, target: torch.rand(2, 8, 8))  # Told has no maps
+def explorer() -> MistakeExplorer:
     return made()
 
 
+def widgets(explorer):
+    yield explorer
+    for child in getattr(explorer, "children", ()):
+        yield from widgets(child)
+
+
+def parts(explorer, name):
+    """The widgets of a class: found as a browser would find them."""
+    return [widget for widget in widgets(explorer) if f"eva-{name}" in widget._dom_classes]
+
+
+def part(explorer, name):
+    (widget,) = parts(explorer, name)
+    return widget
+
+
 def captions(explorer) -> list[str]:
-    return [tile.description for tile in explorer.grid.children if isinstance(tile, Button)]
+    return [tile.description for tile in parts(explorer, "tile")]
+
+
+def message(explorer) -> str:
+    """What stands in place of the images where there are none."""
+    (line,) = part(explorer, "grid").children
+    return line.value
+
+
+def style(explorer) -> str:
+    """The images of a page, as the backgrounds of their tiles."""
+    values = [widget.value for widget in widgets(explorer) if isinstance(widget, HTML)]
+    (value,) = [value for value in values if value.startswith("<style>.eva-") or value == "<style></style>"]
+    return value
+
+
+def cells(explorer) -> dict[tuple[int, int], Button]:
+    """The buttons of the confusion matrix, row by row."""
+    buttons = parts(explorer, "cell")
+    return {divmod(number, len(explorer.gallery.classes)): cell for number, cell in enumerate(buttons)}
+
+
+def index(explorer) -> int:
+    return explorer.gallery.index(explorer.selected)
 
 
 def test_it_opens_on_the_mistakes_the_largest_loss_first(explorer):
-    said = explorer.gallery.predictions
-    wrong = sorted(said.mistakes.tolist(), key=lambda i: -said.loss[i])
+    predictions = explorer.gallery.predictions
+    wrong = sorted(predictions.mistakes.tolist(), key=lambda i: -predictions.loss[i])
     assert explorer.chosen.tolist() == wrong
-    assert captions(explorer) == [f"class {said.labels[i]} → class {said.predicted[i]}" for i in wrong[:PAGE]]
+    expected = [f"class {predictions.labels[i]} → class {predictions.predicted[i]}" for i in wrong[:PAGE]]
+    assert captions(explorer) == expected
     assert explorer.selected == wrong[0]
-    assert f"60 images, {len(wrong)} mistakes ({len(wrong) / 60:.1%})" in explorer.told.value
+    summary = part(explorer, "told").value
+    assert f"60 images, {len(wrong)} mistakes ({len(wrong) / 60:.1%})" in summary
     fixed, broken, both = explorer.gallery.compared().values()
-    assert f"{fixed} fixed, {broken} broken, {both} both wrong" in explorer.told.value
+    assert f"{fixed} fixed, {broken} broken, {both} both wrong" in summary
 
 
 @pytest.mark.parametrize(("name", "value"), [
     ("show", "broken"), ("sort", "margin"), ("label", 2), ("predicted", 1), ("confidence", (40, 80)),
 ])  # fmt: skip
 def test_a_control_changes_the_view_and_the_images(explorer, name, value):
-    before = explorer.pixels.value
+    before = style(explorer)
     explorer.turn(1)
-    explorer.controls[name].value = value
+    part(explorer, name).value = value
     assert explorer.view == View(**{name: value if name != "confidence" else (0.4, 0.8)})
     assert explorer.page == 0
     assert explorer.chosen.tolist() == explorer.gallery.positions(explorer.view).tolist()
-    assert explorer.pixels.value != before
+    assert style(explorer) != before
 
 
 def test_the_tiles_show_the_pixels_of_their_images(explorer):
     explorer.set(show="all images")
     explorer.turn(2)
-    encoded = re.findall(r"base64,([^)]+)\)", explorer.pixels.value)
+    encoded = re.findall(r"base64,([^)]+)\)", style(explorer))
     assert len(encoded) == PAGE
     for position, png in zip(explorer.shown.tolist(), encoded, strict=True):
-        shown = Image.open(io.BytesIO(base64.b64decode(png)))
+        background = Image.open(io.BytesIO(base64.b64decode(png)))
         image = explorer.gallery.split.images[position].permute(1, 2, 0).contiguous().numpy()
-        assert shown.tobytes() == image.tobytes()
+        assert background.tobytes() == image.tobytes()
 
 
 def test_pages_hold_every_image_once(explorer):
     explorer.set(show="all images")
-    seen = explorer.shown.tolist()
-    assert explorer.back.disabled
-    while not explorer.on.disabled:
-        explorer.on.click()
-        seen += explorer.shown.tolist()
-    assert seen == explorer.chosen.tolist()
-    assert explorer.where.value.count(f"of {len(seen)}") == 1
-    explorer.back.click()
+    back, forward = part(explorer, "back"), part(explorer, "next")
+    positions = explorer.shown.tolist()
+    assert back.disabled
+    while not forward.disabled:
+        forward.click()
+        positions += explorer.shown.tolist()
+    assert positions == explorer.chosen.tolist()
+    assert sorted(positions) == list(range(60))
+    assert f"of {len(positions)}<" in part(explorer, "where").value
+    back.click()
     assert explorer.page == explorer.pages - 2
 
 
 def test_a_cell_of_the_matrix_shows_its_images(explorer):
     counts = confusion(explorer.gallery.predictions)
-    explorer.controls["confidence"].value = (90, 100)
-    for (label, predicted), cell in explorer.cells.items():
+    part(explorer, "confidence").value = (90, 100)
+    for (label, predicted), cell in cells(explorer).items():
         assert cell.description == (str(int(counts[label, predicted])) if counts[label, predicted] else "")
+        assert cell.disabled == (counts[label, predicted] == 0)
         if counts[label, predicted]:
             cell.click()
             assert len(explorer.chosen) == counts[label, predicted]
-            assert (explorer.controls["label"].value, explorer.controls["predicted"].value) == (label, predicted)
+            assert (part(explorer, "label").value, part(explorer, "predicted").value) == (label, predicted)
             assert "eva-chosen" in cell._dom_classes
-    assert sum("eva-chosen" in cell._dom_classes for cell in explorer.cells.values()) == 1
+    assert sum("eva-chosen" in cell._dom_classes for cell in cells(explorer).values()) == 1
 
 
 def test_any_class_again_is_any_class(explorer):
-    controls = [explorer.controls[name] for name in ("label", "predicted")]
-    for back in (
-        lambda: explorer.set(label=None, predicted=None),
-        lambda: [setattr(c, "value", ANY) for c in controls],
-    ):
+    controls = [part(explorer, name) for name in ("label", "predicted")]
+
+    def by_hand():
+        for control in controls:
+            control.label = "any"
+
+    for back in (lambda: explorer.set(label=None, predicted=None), by_hand):
         explorer.cell(1, 2)
         back()
         assert explorer.view == View("all images")
@@ -115,59 +170,57 @@ def test_any_class_again_is_any_class(explorer):
 
 
 def test_a_click_on_an_image_explains_it(explorer):
-    explorer.grid.children[4].click()
-    position = explorer.shown.tolist()[4]
-    said = explorer.gallery.predictions
+    tile, position = parts(explorer, "tile")[4], explorer.shown.tolist()[4]
+    tile.click()
     assert explorer.selected == position
-    assert "eva-chosen" in explorer.grid.children[4]._dom_classes
-    words = explorer.detail.value
-    assert f"Image {explorer.gallery.index(position)}: label <b>class {said.labels[position]}</b>" in words
-    assert words.count("<img") == 3
-    for one, share in explorer.gallery.likely(position):
-        assert f"class {one}" in words
-        assert f"{share:.1%}" in words
+    assert [other for other in parts(explorer, "tile") if "eva-chosen" in other._dom_classes] == [tile]
+    detail, label = part(explorer, "detail").value, explorer.gallery.predictions.labels[position]
+    assert f"Image {index(explorer)}: label <b>class {label}</b>" in detail
+    assert detail.count("<img") == 3
+    for number, share in explorer.gallery.likely(position):
+        assert f"class {number}" in detail
+        assert f"{share:.1%}" in detail
 
 
 def test_a_mark_survives_filters_and_a_new_explorer(explorer):
+    verdict, note = part(explorer, "verdict"), part(explorer, "note")
     position = explorer.shown.tolist()[3]
-    explorer.grid.children[3].click()
-    assert explorer.note.disabled
-    explorer.verdict.value = "label wrong"
-    assert not explorer.note.disabled
-    explorer.note.value = "<b>a lorry</b>"
-    kept = Mark("label wrong", "<b>a lorry</b>")
-    index = explorer.gallery.index(position)
-    assert dict(explorer.gallery.marks) == {index: kept}
+    parts(explorer, "tile")[3].click()
+    assert note.disabled
+    verdict.value = "label wrong"
+    assert not note.disabled
+    note.value = "<b>a lorry</b>"
+    expected = {explorer.gallery.index(position): Mark("label wrong", "<b>a lorry</b>")}
+    assert dict(explorer.gallery.marks) == expected
     assert captions(explorer)[3].startswith("✎ ")
-    explorer.controls["label"].value = (int(explorer.gallery.predictions.labels[position]) + 1) % 4
-    explorer.grid.children[0].click()
-    assert explorer.verdict.value == UNMARKED
-    assert explorer.note.value == ""
+    part(explorer, "label").value = (int(explorer.gallery.predictions.labels[position]) + 1) % 4
+    parts(explorer, "tile")[0].click()
+    assert (verdict.value, note.value) == (UNMARKED, "")
     explorer.set(show="marked", label=None)
-    explorer.grid.children[0].click()
-    assert (explorer.verdict.value, explorer.note.value) == ("label wrong", "<b>a lorry</b>")
+    parts(explorer, "tile")[0].click()
+    assert (verdict.value, note.value) == ("label wrong", "<b>a lorry</b>")
     again = made()
-    assert dict(again.gallery.marks) == {index: kept}
-    assert "1 label wrong, ≈ 0 ambiguous" in again.tally.value
+    assert dict(again.gallery.marks) == expected
+    assert "1 label wrong, ≈ 0 ambiguous" in part(again, "tally").value
 
 
-def test_moving_between_marked_images_changes_no_mark(explorer):
+def test_going_from_one_marked_image_to_another_changes_no_mark(explorer):
     marks = {}
     for place, verdict in enumerate([*VERDICTS, *VERDICTS]):
-        explorer.grid.children[place].click()
+        parts(explorer, "tile")[place].click()
         explorer.mark(verdict, f"note {place % 2}")
-        marks[explorer.gallery.index(explorer.selected)] = Mark(verdict, f"note {place % 2}")
+        marks[index(explorer)] = Mark(verdict, f"note {place % 2}")
     for place in (0, 5, 1, 4, 2, 3, 7, 0):
-        explorer.grid.children[place].click()
+        parts(explorer, "tile")[place].click()
     assert dict(explorer.gallery.marks) == marks
 
 
 def test_a_verdict_taken_back_by_accident_has_not_lost_its_note(explorer):
     explorer.mark("ambiguous", "half a dog")
-    explorer.verdict.value = UNMARKED
+    part(explorer, "verdict").value = UNMARKED
     assert len(explorer.gallery.marks) == 0
-    explorer.verdict.value = "ambiguous"
-    assert explorer.gallery.marks[explorer.gallery.index(explorer.selected)].note == "half a dog"
+    part(explorer, "verdict").value = "ambiguous"
+    assert explorer.gallery.marks[index(explorer)].note == "half a dog"
 
 
 def test_an_image_that_loses_its_mark_leaves_the_marked_ones(explorer):
@@ -176,7 +229,19 @@ def test_an_image_that_loses_its_mark_leaves_the_marked_ones(explorer):
     assert len(explorer.chosen) == 1
     explorer.unmark()
     assert captions(explorer) == []
-    assert "Nothing is marked yet" in explorer.grid.children[0].value
+    assert "Nothing is marked yet" in message(explorer)
+
+
+def test_the_last_page_is_left_when_its_only_image_loses_its_mark(explorer):
+    explorer.set(show="all images")
+    for position in explorer.chosen[: PAGE + 1].tolist():
+        explorer.select(position)
+        explorer.mark("ambiguous")
+    explorer.set(show="marked")
+    explorer.turn(1)
+    explorer.select(int(explorer.shown[0]))
+    explorer.unmark()
+    assert (explorer.page, len(captions(explorer))) == (0, PAGE)
 
 
 def test_marks_that_cannot_be_written_are_kept_and_the_reason_is_shown(explorer, tmp_path):
@@ -185,7 +250,7 @@ def test_marks_that_cannot_be_written_are_kept_and_the_reason_is_shown(explorer,
     with pytest.raises(OSError, match="your 1 marks are kept in memory only"):
         explorer.mark("model wrong")
     assert "kept in memory only" in explorer.error.value
-    assert "1 model wrong" in explorer.tally.value
+    assert "1 model wrong" in part(explorer, "tally").value
     assert captions(explorer)[0].startswith("✗")
 
 
@@ -198,31 +263,33 @@ def test_a_file_of_other_marks_is_refused(tmp_path):
 def test_no_mistakes_at_all_is_a_friendly_page():
     splits = splits_of(3)
     perfect = torch.nn.functional.one_hot(splits.validation.labels, 3).float()
-    explorer = MistakeExplorer(Told(perfect), splits)
-    assert "the model is right about every image" in explorer.grid.children[0].value
-    assert explorer.where.value.count("no images") == 1
-    assert explorer.back.disabled
-    assert explorer.on.disabled
+    explorer = MistakeExplorer(FixedLogits(perfect), splits)
+    assert "the model is right about every image" in message(explorer)
+    assert "no images" in part(explorer, "where").value
+    assert f"Image {index(explorer)}:" in part(explorer, "detail").value, "what a mark would be on is seen"
+    assert part(explorer, "back").disabled
+    assert part(explorer, "next").disabled
     assert explorer.to_figure() is not None
-    explorer.controls["show"].value = "all images"
+    part(explorer, "show").value = "all images"
     assert captions(explorer)[0].endswith("✓")
-    explorer.controls["confidence"].value = (0, 10)
-    assert "a wider range of confidence" in explorer.grid.children[0].value
+    part(explorer, "confidence").value = (0, 10)
+    assert "a wider range of confidence" in message(explorer)
 
 
 def test_one_class_only():
     explorer = MistakeExplorer(network(1), splits_of(1, 10))
-    assert "No mistakes at all" in explorer.grid.children[0].value
-    explorer.cells[0, 0].click()
+    assert "No mistakes at all" in message(explorer)
+    part(explorer, "cell").click()
     assert len(captions(explorer)) == 10
 
 
-def test_many_classes_have_no_matrix_but_the_two_lists(explorer):
+def test_many_classes_have_no_matrix_but_the_two_lists():
     many = made(MOST + 1, 100)
-    assert many.cells == {}
-    many.controls["label"].value, many.controls["predicted"].value = 20, ANY
+    assert cells(many) == {}
+    assert f"{MOST + 1} classes are too many" in part(many, "matrix").children[0].value
+    part(many, "label").label, part(many, "predicted").label = "class 20", "any"
     assert (many.gallery.predictions.labels[many.chosen] == 20).all()
-    assert len(made(MOST, 100).cells) == MOST**2
+    assert len(cells(made(MOST, 100))) == MOST**2
 
 
 @pytest.mark.parametrize(("act", "error", "words"), [
@@ -232,12 +299,12 @@ def test_many_classes_have_no_matrix_but_the_two_lists(explorer):
     (lambda e: e.mark("wrong"), ValueError, "the verdict must be one of 'label wrong'"),
 ])  # fmt: skip
 def test_what_cannot_be_done_is_raised_and_shown(explorer, act, error, words):
-    view = explorer.view
+    state = explorer.view, explorer.page, explorer.selected
     with pytest.raises(error, match=words):
         act(explorer)
     assert "color" in explorer.error.value
     assert "<colour>" not in explorer.error.value, "escaped"
-    assert explorer.view == view
+    assert (explorer.view, explorer.page, explorer.selected) == state
     explorer.set(show="all images")
     assert explorer.error.value == ""
 
@@ -246,38 +313,36 @@ def test_class_names_are_escaped():
     splits = splits_of(3)
     object.__setattr__(splits, "classes", ("<i>a</i>", "b&b", "c"))
     explorer = MistakeExplorer(network(3), splits)
-    explorer.cells[0, int(explorer.gallery.predictions.predicted[0])].click()
+    cells(explorer)[0, int(explorer.gallery.predictions.predicted[0])].click()
     explorer.select(0)
-    assert "<i>" not in explorer.detail.value
-    assert "&lt;i&gt;" in explorer.detail.value
+    assert "<i>" not in part(explorer, "detail").value
+    assert "&lt;i&gt;" in part(explorer, "detail").value
 
 
 def test_the_figure_shows_the_page(explorer):
     explorer.turn(1)
     figure = explorer.to_figure()
     assert "toy, validation: mistakes, 19 to 36 of" in figure.get_suptitle()
-    drawn = [axis.images[0].get_array() for axis in figure.axes if axis.images]
+    pictures = [axis.images[0].get_array() for axis in figure.axes if axis.images]
     image = explorer.gallery.split.images[explorer.shown[0]].permute(1, 2, 0).numpy()
-    assert (drawn[0] == image).all()
+    assert (pictures[0] == image).all()
     assert plt.get_fignums() == []
 
 
-@pytest.mark.parametrize("opened", [ReceptiveFieldExplorer, made])
-def test_a_widget_brings_a_picture_for_where_it_does_not_run(opened, monkeypatch, capsys):
-    monkeypatch.setattr("eva.widgets.gallery.grad_cam", lambda model, images, target: torch.rand(2, 8, 8))
-    shown, _ = DisplayFormatter().format(opened())
+@pytest.mark.parametrize("explorer_of", [ReceptiveFieldExplorer, made])
+def test_a_widget_brings_a_picture_for_where_it_does_not_run(explorer_of, capsys):
+    bundle, _ = DisplayFormatter().format(explorer_of())
     if int(ipywidgets.__version__.split(".")[0]) < 8:  # a widget shows itself, and nothing beside
         assert "application/vnd.jupyter.widget-view+json" in capsys.readouterr().out
         return
-    assert Image.open(io.BytesIO(base64.b64decode(shown["image/png"]))).width > 400
-    assert "application/vnd.jupyter.widget-view+json" in shown
+    assert Image.open(io.BytesIO(base64.b64decode(bundle["image/png"]))).width > 400
+    assert "application/vnd.jupyter.widget-view+json" in bundle
 
 
 def test_two_explorers_on_a_page_keep_their_images_apart(explorer):
-    other = made()
-    names = [re.search(r"\.(eva-\w+)-0\{", one.pixels.value)[1] for one in (explorer, other)]
+    names = [re.search(r"\.eva-(\w+)-0\{", style(shown))[1] for shown in (explorer, made())]
     assert names[0] != names[1]
-    assert f"{names[0]}-0" in explorer.tiles[0]._dom_classes
+    assert part(explorer, f"{names[0]}-0") is parts(explorer, "tile")[0]
 
 
 def test_exploring_leaves_the_model_and_the_random_state_alone():
