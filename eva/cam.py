@@ -15,8 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
 from eva.modules import evaluating, unwrapped
+from eva.training import check_logits
 
 _Target = Tensor | Sequence[int] | int | None
 
@@ -93,12 +95,24 @@ def grad_cam(
     return (weighted.clamp(min=0) if rectified else weighted).to(images.device)
 
 
+# What hands a tensor on as it is. A hook that keeps `output.detach()` makes no map by it.
+_COPIES = {Tensor.detach, Tensor.clone, torch.clone, Tensor.cpu, Tensor.to, Tensor.contiguous, Tensor.numpy}
+_PRODUCTS = {torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.bmm, Tensor.bmm, torch.einsum, F.linear,
+             F.scaled_dot_product_attention}  # fmt: skip
+_RESHAPES = {torch.reshape, Tensor.reshape, Tensor.view, torch.flatten, Tensor.flatten, torch.unflatten,
+             Tensor.unflatten}  # fmt: skip
+
+
 class _Watcher(TorchFunctionMode):
-    """Keeps the last feature map and the last linear layer's weights, of layers and of functional calls alike."""
+    """Keeps the last feature map and the last linear layer's weights, of layers and of functional calls alike.
+
+    A feature map comes from a convolution, by operations that leave its last two dimensions rows and columns: attention
+    has tensors of four dimensions too, heads by tokens, and so have maps with the channels last.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.convolved = False
+        self.spatial: dict[int, Tensor] = {}  # what has rows and columns, by id
         self.map: Tensor | None = None
         self.linear: tuple[Tensor, Tensor | None] | None = None
 
@@ -108,17 +122,19 @@ class _Watcher(TorchFunctionMode):
         output = function(*arguments, **(options or {}))
         if function is F.linear:
             self.linear = _weights(*arguments, **(options or {}))
-        self.convolved = self.convolved or function is F.conv2d  # what comes before is still the image
-        if self.convolved and isinstance(output, Tensor) and output.ndim == 4:
-            channels, rows, columns = output.shape[1:]
-            # One pixel with its channels last, as ConvNeXt's head has it, is no row of pixels.
-            if rows * columns > 1 and not channels == rows == 1:
-                self.map = output
+        sources = [leaf for leaf in tree_leaves((arguments, options)) if id(leaf) in self.spatial]
+        for tensor in tree_leaves(output):
+            if isinstance(tensor, Tensor) and (
+                function in (F.conv2d, F.conv_transpose2d) or _is_spatial(function, sources, tensor)
+            ):
+                self.spatial[id(tensor)] = tensor
+                if tensor.ndim == 4 and tensor.shape[2] * tensor.shape[3] > 1 and function not in _COPIES:
+                    self.map = tensor
         return output
 
     def last_map(self, model: nn.Module, images: Tensor) -> Tensor:
         name = type(model).__name__
-        if not self.convolved:
+        if not self.spatial:
             raise NoMapError(f"{name} has no convolution, so it makes no feature map: there is no *where* to show")
         if self.map is None:
             size = "x".join(map(str, images.shape[2:]))
@@ -127,6 +143,18 @@ class _Watcher(TorchFunctionMode):
                 "show; use larger images, or pool less"
             )
         return self.map
+
+
+def _is_spatial(function: Callable, sources: list[Tensor], output: Tensor) -> bool:
+    """Are the last two dimensions of `output` still rows and columns, as those of the `sources` it was made of are?"""
+    if not sources or output.ndim < 4 or function in _PRODUCTS:
+        return False
+    source, sizes = sources[0], output.shape[-2:]
+    if function in _RESHAPES:
+        return sizes == source.shape[-2:]  # row by row: then the others alone were taken apart or put together
+    if output._is_view():
+        return output.stride()[-2:] == source.stride()[-2:] and sizes == source.shape[-2:]
+    return True
 
 
 def _weights(images: Tensor, weight: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
@@ -150,11 +178,7 @@ def _logits(model: nn.Module, images: Tensor) -> Tensor:
             f"images must be normalised floats (N, C, H, W), got {images.dtype} {tuple(images.shape)}: "
             "eva.data.BatchLoader makes such batches; a single image needs images[None]"
         )
-    logits = model(images.to(_device(model)))
-    if not isinstance(logits, Tensor) or logits.ndim != 2:
-        got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise ValueError(f"{type(model).__name__} must give logits (N, classes), got {got}")
-    return logits
+    return check_logits(model(images.to(_device(model))), len(images), model, at_least=1)
 
 
 def _classes(target: _Target, logits: Tensor) -> Tensor:

@@ -171,12 +171,14 @@ def confident_class(predictions: Predictions) -> Tensor:
 
     (Northcutt, Jiang and Chuang 2021.) A class is likely enough for an image when its probability reaches what it has
     on average over the images *labelled* with that class; of several such classes it is the most probable. A class that
-    the model is shy of is held to less, and one that it always favours to more.
+    the model is shy of is held to less, and one that it always favours to more; but to a tenth of chance at the least,
+    or a class that the model never thinks of would be likely enough anywhere.
     """
     probabilities, labels = predictions.probabilities, predictions.labels
     classes = probabilities.shape[1]
     sums = labels.bincount(predictions.true_probability, minlength=classes)
     thresholds = sums / labels.bincount(minlength=classes)  # NaN, which nothing reaches, for a class without images
+    thresholds = thresholds.clamp(min=0.1 / classes)
     enough = probabilities >= thresholds - 1e-9  # equals must reach their own mean, which is rounded
     best, chosen = probabilities.where(enough, -1.0).max(1)
     return chosen.where(best >= 0, -1)

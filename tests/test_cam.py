@@ -317,14 +317,14 @@ def test_images_that_do_not_fit(function, wrong):
 
 
 def test_models_that_give_no_logits(images):
-    with pytest.raises(ValueError, match=r"Conv2d must give logits \(N, classes\), got \(4, 2, 30, 30\)"):
+    with pytest.raises(ValueError, match=r"Conv2d must give logits \(4, classes\) for 4 images, got \(4, 2, 30, 30\)"):
         grad_cam(nn.Conv2d(3, 2, 3), images)
 
     class Two(nn.Module):
         def forward(self, x):
             return x, x
 
-    with pytest.raises(ValueError, match=r"Two must give logits \(N, classes\), got tuple"):
+    with pytest.raises(ValueError, match=r"Two must give logits \(4, classes\) for 4 images, got tuple"):
         class_activation_map(Two(), images)
 
 
@@ -343,3 +343,77 @@ def test_layers_that_cannot_be_looked_at(images):
         cut = nn.Sequential(*model[:place], Detached(), *model[place:])
         with pytest.raises(ValueError, match="no gradient comes back from the logits to Conv2d: name a layer"):
             grad_cam(cut, images, layer=model[0])
+
+
+class Attention(nn.Module):
+    """A vision transformer written by hand: its tensors of four dimensions are heads by tokens, and not maps."""
+
+    def __init__(self, heads=2, width=12, classes=4):
+        super().__init__()
+        self.patches, self.heads = nn.Conv2d(3, width, 4, stride=4), heads
+        self.qkv, self.classifier = nn.Linear(width, 3 * width), nn.Linear(width, classes)
+
+    def forward(self, images):
+        tokens = self.patches(images).flatten(2).transpose(1, 2)
+        count, length, width = tokens.shape
+        query, key, value = self.qkv(tokens).view(count, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        mixed = (query @ key.transpose(-2, -1)).softmax(-1) @ value
+        return self.classifier((tokens + mixed.transpose(1, 2).reshape(count, length, width)).mean(1))
+
+
+class ChannelsLast(nn.Module):
+    """A head that is a linear layer at each pixel, and then the mean."""
+
+    def __init__(self, maps=8, classes=10):
+        super().__init__()
+        self.layers, self.classifier = (
+            nn.Sequential(nn.Conv2d(3, maps, 3, padding=1), nn.ReLU()),
+            nn.Linear(maps, classes),
+        )
+
+    def forward(self, images):
+        return self.classifier(self.layers(images).permute(0, 2, 3, 1)).mean((1, 2))
+
+
+class Shuffled(nn.Module):
+    """Channels are shuffled by views of five dimensions; rows and columns stay."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.classifier = nn.Conv2d(3, 8, 3, stride=2), nn.Linear(8, 4)
+
+    def forward(self, images):
+        maps = self.first(images)
+        count, channels, height, width = maps.shape
+        shuffled = maps.view(count, 2, channels // 2, height, width).transpose(1, 2).reshape(maps.shape)
+        return self.classifier((2 * shuffled).mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("build", "shape"),
+    [
+        (Attention, (4, 8, 8)),
+        (ChannelsLast, (4, 32, 32)),
+        (lambda: ChannelsLast(maps=32), (4, 32, 32)),  # as many maps as rows: only the strides tell
+        (Shuffled, (4, 15, 15)),
+        (lambda: torchvision.models.convnext_tiny(num_classes=4), (4, 1, 1)),
+        (lambda: torchvision.models.shufflenet_v2_x0_5(num_classes=4), (4, 1, 1)),
+    ],
+)
+def test_the_last_map_is_one_of_rows_and_columns(build, shape, images):
+    model = made(build, size=(64, 64)) if shape[1] == 1 else made(build)
+    given = torch.randn(4, 3, 64, 64) if shape[1] == 1 else images
+    heat = grad_cam(model, given, rectified=False)
+    assert heat.shape == (shape if shape[1] > 1 else (4, 2, 2))
+    assert heat.abs().sum() > 0
+
+
+@pytest.mark.parametrize("kept", [lambda t: t.detach(), lambda t: t.clone(), lambda t: t.detach().cpu().clone()])
+def test_a_hook_that_keeps_the_maps_changes_nothing(kept, images):
+    model = made(lambda: headed(nn.Conv2d(3, 8, 3), nn.ReLU()))
+    expected, exact = grad_cam(model, images), class_activation_map(model, images)
+    seen = []
+    model[1].register_forward_hook(lambda module, inputs, output: seen.append(kept(output)))
+    torch.testing.assert_close(grad_cam(model, images), expected)
+    torch.testing.assert_close(class_activation_map(model, images), exact)
+    assert len(seen) == 2

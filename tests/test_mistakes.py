@@ -250,7 +250,7 @@ def test_the_confident_class_agrees_with_its_definition(seed):
     own = [[row[c] for row, label in zip(p, labels, strict=True) if label == c] for c in range(classes)]
     expected = []
     for row in p:
-        enough = [c for c in range(classes) if own[c] and row[c] >= sum(own[c]) / len(own[c])]
+        enough = [c for c in range(classes) if own[c] and row[c] >= max(sum(own[c]) / len(own[c]), 0.1 / classes)]
         expected.append(max(enough, key=row.__getitem__) if enough else -1)
     assert confident_class(predictions).tolist() == expected
     assert -1 in expected
@@ -278,6 +278,14 @@ def test_a_class_without_images_is_nobodys_confident_class():
 def test_equals_reach_their_own_mean_however_it_is_rounded(count):
     for share in (0.1, 0.3, 0.37, 0.71):
         assert confident_class(from_table([0] * count, *[[share, 1 - share]] * count)).tolist() == [0] * count
+
+
+@pytest.mark.parametrize("tiny", [1e-30, 1e-12, 1e-9, 1e-4])
+def test_a_class_that_the_model_never_thinks_of_is_suspected_nowhere(tiny):
+    """Its images have next to no probability of it, and so has every other image: nothing reaches its mean by that."""
+    sure, torn = [0.9 - tiny, 0.1, tiny], [0.6 - tiny, 0.4, tiny]
+    table = [sure, sure, [0.2, 0.8 - tiny, tiny], torn, sure, torn]
+    assert confident_class(from_table([0, 0, 1, 0, 2, 2], *table))[3] == -1
 
 
 def test_a_class_that_the_model_is_shy_of_is_held_to_less():

@@ -1,7 +1,11 @@
+import io
+import warnings
+
 import matplotlib.pyplot as plt
 import pytest
 import torch
 from matplotlib.colors import to_rgb
+from matplotlib.text import Text
 from torch import nn
 
 from eva.data import Split
@@ -343,3 +347,51 @@ def test_feature_maps_run_from_black_to_white(rng, shape):
 def test_feature_maps_of_another_shape_are_refused(shape):
     with pytest.raises(ValueError, match=rf"got \({', '.join(map(str, shape))},?\): of a batch, take maps\[0\]"):
         feature_maps(torch.zeros(shape))
+
+
+CHOSEN = ["$5_to_$10", "a_b^c", "50 % <b>off</b>", '"quoted"', "\\frac{1}{2}$", "猫", "חתול", "x" * 200]
+
+
+@pytest.mark.parametrize("name", CHOSEN)
+def test_names_that_people_choose_are_drawn_as_they_are(name):
+    """matplotlib takes what stands between two $ for a formula, and stops where it is none."""
+    counts, classes = torch.tensor([[3, 1], [2, 5]]), (name, "other")
+    rows = [{"epoch": 1, "train_loss": 1, "validation_loss": 1, "train_accuracy": 1, "validation_accuracy": 1}]
+    figures = [
+        confusion_matrix(counts, classes, title=name),
+        image_grid(torch.zeros(2, 3, 8, 8, dtype=torch.uint8), [name, name], suptitle=name),
+        curves(rows, name),
+        lines([1, 2], {name: [1, 2]}, title=name, xlabel=name, ylabel=name),
+        maps([torch.eye(3)], [name], suptitle=name),
+    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of glyphs that the font lacks
+        for figure in figures:
+            figure.savefig(io.BytesIO(), dpi=30)
+            assert any(name[:20] in text.get_text() for text in figure.findobj(Text))
+
+
+@pytest.mark.parametrize("count", [3, 4, 5, 6])
+@pytest.mark.parametrize("colors", [None, ("red", "green", "blue")])
+def test_a_line_too_many_is_refused_and_not_left_out(count, colors):
+    series = {f"line {number}": [1, number] for number in range(count)}
+    options = {"title": "", "xlabel": "", "ylabel": "", **({"colors": colors} if colors else {})}
+    most = 3 if colors else 4
+    if count <= most:
+        assert len(lines([1, 2], series, **options).axes[0].lines) == count
+    else:
+        with pytest.raises(ValueError, match=f"{most} lines at most can be told apart here, got {count}"):
+            lines([1, 2], series, **options)
+
+
+def test_a_network_too_many_in_a_figure_of_fields_is_refused():
+    field = receptive_field(nn.Conv2d(3, 1, 3))
+    assert field_growth({str(number): field for number in range(4)})
+    with pytest.raises(ValueError, match="4 lines at most can be told apart here, got 5"):
+        field_growth({str(number): field for number in range(5)})
+
+
+@pytest.mark.parametrize("titles", [["a"], ["a", "b", "c"]])
+def test_another_number_of_titles_than_images_is_refused(titles):
+    with pytest.raises(ValueError, match=f"2 images need as many titles, or none, got {len(titles)}"):
+        image_grid(torch.zeros(2, 3, 8, 8), titles)

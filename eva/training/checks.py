@@ -45,13 +45,16 @@ def check_batch(images: Tensor, labels: Tensor, loader: object = None) -> None:
             )
 
 
-def check_logits(logits: object, count: int, model: nn.Module) -> Tensor:
-    """Return the `logits` that `model` gave for `count` images. Raises ValueError where they are not (N, classes)."""
+def check_logits(logits: object, count: int, model: nn.Module, at_least: int = 2) -> Tensor:
+    """Return the `logits` that `model` gave for `count` images.
+
+    Raises ValueError where they are not (N, classes), or of fewer classes than `at_least`.
+    """
     name = type(unwrapped(model)).__name__
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != count:
         got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise ValueError(f"{name} must give logits ({count}, classes) for {count} images, got {got}")
-    if logits.shape[1] < 2:
+    if logits.shape[1] < at_least:
         raise ValueError(f"{name} has one output, and there is no choice among one: give it an output for each class")
     return logits
 

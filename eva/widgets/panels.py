@@ -76,7 +76,7 @@ class MatrixPanel(GridBox):
 
 
 class FilterPanel(HBox):
-    """The controls of a view. `change` is called with a field of View and its value, also where `show` set it."""
+    """The controls of a view. `change` is called with a field of View and its value, where a learner moved it."""
 
     def __init__(self, gallery: Gallery, change: Callable[[str, Any], None]) -> None:
         classes = [("any", _ANY), *((name, label) for label, name in enumerate(gallery.classes))]
@@ -90,14 +90,21 @@ class FilterPanel(HBox):
             "confidence": IntRangeSlider(description="confidence (%)", continuous_update=False, **wide),
         }
         for name, control in self._controls.items():
-            part(control, name).observe(lambda _, name=name: change(name, self._value(name)), "value")
+            part(control, name).observe(lambda _, name=name: self._moved(name), "value")
+        self._change, self._showing = change, False
         super().__init__([*self._controls.values()], layout=Layout(flex_flow="row wrap"))
 
     def show(self, view: View) -> None:
         percent = [round(100 * edge) for edge in view.confidence]
+        self._showing = True
         for name, control in self._controls.items():
             value = getattr(view, name)
             control.value = percent if name == "confidence" else _ANY if value is None else value
+        self._showing = False
+
+    def _moved(self, name: str) -> None:
+        if not self._showing:  # else a view that the slider cannot show, in whole per cent, would be rounded
+            self._change(name, self._value(name))
 
     def _value(self, name: str) -> Any:
         value = self._controls[name].value

@@ -356,3 +356,14 @@ def test_exploring_leaves_the_model_and_the_random_state_alone():
     assert model.training
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("confidence", [(0.1249, 0.5), (1 / 3, 2 / 3), (0.0, 0.004)])
+def test_a_confidence_that_the_slider_cannot_show_is_kept(explorer, confidence):
+    explorer.set(show="all images", confidence=confidence)
+    assert explorer.view.confidence == confidence
+    found = explorer.gallery.predictions.confidence[explorer.chosen]
+    everything = explorer.gallery.predictions.confidence
+    assert len(found) == int(((everything >= confidence[0]) & (everything <= confidence[1])).sum())
+    part(explorer, "confidence").value = (10, 90)
+    assert explorer.view.confidence == (0.1, 0.9), "and where a learner moves it, it counts"
