@@ -23,9 +23,10 @@ from typing import Any
 
 import torch
 
-from benchmarks.common import RESULTS, Deadline, Line, Runs, arguments, device_here, few, origin, spread, write_report
+from benchmarks.common import RESULTS, Deadline, Line, arguments, device_here, few, origin, spread, write_report
 from benchmarks.networks import NETWORKS
 from benchmarks.tta import LEVELS, accuracies
+from eva.course.runs import Runs
 from eva.data import Splits, load, loaders
 from eva.measure import count_macs, count_parameters
 from eva.recipes import RECIPES, Recipe
@@ -42,7 +43,7 @@ def trained(network: str, splits: Splits, recipe: Recipe, seed: int, device: tor
     torch.manual_seed(seed)
     model = NETWORKS[network](classes=len(splits.classes))
     costs = {"parameters": count_parameters(model), "macs": count_macs(model)}
-    rows = fit(model, splits, recipe, device=device, seed=seed, out=folder, resume=(folder / MODEL_FILE).exists(),
+    rows = fit(model, splits, recipe, device=device, seed=seed, out=folder, resume=True,
                on_epoch=_stopping(deadline, recipe)).rows  # fmt: skip
     if len(rows) < recipe.epochs:
         return None
@@ -81,7 +82,7 @@ def measure(splits: Splits, recipe: Recipe, networks: list[str], seeds: int, dev
         line = runs.find(key)
         if line is None and deadline.allows(20):
             print(f"{network}, seed {seed}")
-            folder = claimed(runs.path.parent / "running", key)
+            folder = prepared(runs.path.parent / "running", key)
             try:
                 measured = trained(network, splits, recipe, seed, device, folder, deadline)
             except TrainingError as error:
@@ -96,7 +97,7 @@ def measure(splits: Splits, recipe: Recipe, networks: list[str], seeds: int, dev
     return done, missing
 
 
-def claimed(folder: Path, key: Line) -> Path:
+def prepared(folder: Path, key: Line) -> Path:
     """`folder`, emptied where it holds the checkpoint of another run."""
     note = folder / "key.json"
     if note.exists() and json.loads(note.read_text()) != json.loads(json.dumps(key)):
@@ -108,7 +109,7 @@ def claimed(folder: Path, key: Line) -> Path:
 
 
 def page(report: Line) -> str:
-    """The report as Markdown: a row a network, in the order of parameters."""
+    """The report as Markdown: a row for each network, in the order of parameters."""
     titles = ("network", "parameters", "million MACs", "validation", "test", "test, mirror", "test, mirror and shifts",
               "training (s)", "seeds", "data", "hardware")  # fmt: skip
     groups: dict[str, list[Line]] = {}

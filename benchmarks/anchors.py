@@ -26,9 +26,10 @@ from benchmarks.networks import resnet18 as make_resnet18
 from benchmarks.tta import accuracies
 from benchmarks.tutorial import tutorial_loader
 from eva.data import Split, Splits, loaders
-from eva.device import mixed_precision, placed
 from eva.measure import count_parameters
 from eva.model import Net
+from eva.modules import placed
+from eva.precision import mixed_precision
 from eva.training import test, train
 
 Run = dict[str, Any]
@@ -70,9 +71,9 @@ def resnet18(splits: Splits, seed: int, device: torch.device, epochs: int) -> Ru
     loader = tutorial_loader(splits, workers=min(8, os.cpu_count() or 2), tuned=True)
     validation, scheduler = loaders(splits, device=device)[1], CosineAnnealingLR(optimizer, epochs * len(loader))
     passed: list = []
-    seconds, amp = 0.0, mixed_precision(device)
+    seconds, precision = 0.0, mixed_precision(device)
     for epoch in range(1, epochs + 1):
-        result = train(model, device, loader, optimizer, epoch, after_step=scheduler.step, amp=amp)
+        result = train(model, device, loader, optimizer, epoch, after_step=scheduler.step, precision=precision)
         seconds += result.seconds
         passed.append([round(seconds, 1), test(model, device, validation).accuracy])
     return measured(model, passed, splits, device)

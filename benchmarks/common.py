@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import logging
 import statistics
 import time
 from collections.abc import Sequence
@@ -56,12 +57,13 @@ def write_report(path: Path, report: Line, page: str) -> None:
 
 def spread(values: Sequence[float]) -> str:
     """Fractions as a percentage: the mean, and the standard deviation where there are several."""
-    said = f"{100 * statistics.mean(values):.2f}"
-    return f"{said} ± {100 * statistics.stdev(values):.2f}" if len(values) > 1 else said
+    mean = f"{100 * statistics.mean(values):.2f}"
+    return f"{mean} ± {100 * statistics.stdev(values):.2f}" if len(values) > 1 else mean
 
 
 def arguments(purpose: str, minutes: float | None = None) -> argparse.ArgumentParser:
     """The options that the benchmarks share; where one call may not be enough, `minutes` is what it may take."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")  # what eva tells meanwhile
     parser = argparse.ArgumentParser(description=purpose)
     parser.add_argument("--smoke", action="store_true", help="seconds, to see that it works; into runs/, not results/")
     parser.add_argument("--table", action="store_true", help="measure nothing; write the page from the JSON as it is")

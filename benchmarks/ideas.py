@@ -1,11 +1,10 @@
 """Ideas that others train by and that no recipe of ours uses: tried in benchmarks/one_change.py, one at a time.
 
-Networks are made by functions of (recipe, splits); batches by loaders that stand in for `BatchLoader`; and AdamW by a
-recipe of its own.
+Networks are made by functions of (width, splits); batches by loaders that stand in for `BatchLoader`; and optimizers by
+functions that stand in for `optimizer_for`.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,10 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
-from eva.data import BatchLoader, Splits
-from eva.device import autocast, mixed_precision
+from eva.data import BatchLoader, Splits, normalised
+from eva.device import derived_seed
 from eva.measure import count_parameters
 from eva.model import Net, Residual
+from eva.precision import mixed_precision
 from eva.recipes import Recipe
 
 Mix = Callable[[Tensor, Tensor, torch.Generator, int], tuple[Tensor, Tensor]]
@@ -24,19 +24,18 @@ Mix = Callable[[Tensor, Tensor, torch.Generator, int], tuple[Tensor, Tensor]]
 # Networks
 
 
-def as_it_is(recipe: Recipe, splits: Splits) -> Net:
-    return Net(recipe.width, len(splits.classes))
+def as_it_is(width: float, splits: Splits) -> Net:
+    return Net(width, len(splits.classes))
 
 
-def whitened_stem(recipe: Recipe, splits: Splits) -> Net:
+def whitened_stem(width: float, splits: Splits) -> Net:
     """The first convolution is set, and never trained: its maps are patches' first principal components, of equal
     variance, and the same with the sign turned (Page 2019, How to Train Your ResNet 8; airbench, Jordan 2024)."""
-    model = as_it_is(recipe, splits)
+    model = as_it_is(width, splits)
     weight = model.stem[0].weight
-    mean, std = splits.normalisation
     rng = torch.Generator().manual_seed(0)  # an image folder is sorted by class: not the first ones
     chosen = torch.randperm(len(splits.train), generator=rng)[:5000]
-    images = (splits.train.images[chosen].float() / 255 - mean.view(1, 3, 1, 1)) / std.view(1, 3, 1, 1)
+    images = normalised(splits.train.images[chosen], splits.normalisation)
     patches = F.unfold(images, kernel_size=weight.shape[-1]).transpose(0, 1).flatten(1)
     variances, directions = torch.linalg.eigh(patches.cov())  # the smallest first
     count = len(weight) // 2
@@ -47,25 +46,25 @@ def whitened_stem(recipe: Recipe, splits: Splits) -> Net:
     return model
 
 
-def with_residuals(recipe: Recipe, splits: Splits, count: int) -> Net:
+def with_residuals(width: float, splits: Splits, count: int) -> Net:
     """`count` residual pairs in the middle block in place of two, and as wide as keeps the parameters nearest."""
-    wanted = count_parameters(as_it_is(recipe, splits))
-    widths = [recipe.width * percent / 100 for percent in range(50, 151, 2)]
-    built = [_deepened(Net(width, len(splits.classes)), count) for width in widths]
+    wanted = count_parameters(as_it_is(width, splits))
+    widths = [width * percent / 100 for percent in range(50, 151, 2)]
+    built = [_deepened(as_it_is(each, splits), count) for each in widths]
     return min(built, key=lambda model: abs(count_parameters(model) - wanted))
 
 
 def _deepened(model: Net, count: int) -> Net:
-    before, pool, one, two, after, dropout = model.middle
-    maps = one[0][1].out_channels
-    pairs = [one, two] + [Residual(*(type(layer)(maps, maps) for layer in one)) for _ in range(count - 2)]
+    before, pool, first, second, after, dropout = model.middle
+    maps = first[0][1].out_channels
+    pairs = [first, second] + [Residual(*(type(layer)(maps, maps) for layer in first)) for _ in range(count - 2)]
     model.middle = nn.Sequential(before, pool, *pairs[:count], after, dropout)
     return model
 
 
-def late_pooling(recipe: Recipe, splits: Splits) -> Net:
+def late_pooling(width: float, splits: Splits) -> Net:
     """The second pooling after the middle block and not in it: the same parameters, maps of twice the side there."""
-    model = as_it_is(recipe, splits)
+    model = as_it_is(width, splits)
     before, pool, *rest = model.middle
     model.middle = nn.Sequential(before, *rest, pool)
     return model
@@ -99,7 +98,7 @@ class Mixed(BatchLoader):
         self.mix, self.classes, self.until = mix, classes, until
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        rng = torch.Generator(self.device).manual_seed(1_000_003 * self.seed + self.epoch + 500_000)
+        rng = torch.Generator(self.device).manual_seed(derived_seed("mix", self.seed, self.epoch))
         mixing = self.epoch < self.until
         for images, labels in super().__iter__():
             yield self.mix(images, labels, rng, self.classes) if mixing else (images, labels)
@@ -111,22 +110,18 @@ class Distilled(BatchLoader):
     def __init__(self, *args: Any, teacher: nn.Module, share: float = 0.5, **options: Any) -> None:
         super().__init__(*args, **options)
         self.teacher, self.share = teacher.eval(), share
-        self.amp = mixed_precision(self.device, on_cpu=True)  # nothing is learned here: the fastest will do
+        self.precision = mixed_precision(self.device, on_cpu=True)  # nothing is learned here: the fastest will do
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         for images, labels in super().__iter__():
-            with torch.no_grad(), autocast(self.device, self.amp):
-                said = self.teacher(images).float().softmax(1)
-            yield images, F.one_hot(labels, said.shape[1]).to(said.dtype).lerp(said, self.share)
+            with torch.no_grad(), self.precision.autocast(self.device):
+                answers = self.teacher(images).float().softmax(1)
+            yield images, F.one_hot(labels, answers.shape[1]).to(answers.dtype).lerp(answers, self.share)
 
 
 # Optimizers
 
 
-@dataclass(frozen=True)
-class WithAdamW(Recipe):
-    """AdamW (Loshchilov and Hutter 2019) at the recipe's learning rate and schedule, for all parameters; there is no
-    `matrix_rate`, and the decay is AdamW's own kind, 0.05."""
-
-    def optimizer(self, model: nn.Module) -> Optimizer:
-        return AdamW(model.parameters(), lr=self.learning_rate, weight_decay=0.05)
+def adamw(model: nn.Module, recipe: Recipe) -> Optimizer:
+    """AdamW (Loshchilov and Hutter 2019) at the recipe's learning rate, for all parameters, with a decay of 0.05."""
+    return AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=0.05)

@@ -19,15 +19,19 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
 
 from benchmarks import ideas
-from benchmarks.common import RESULTS, Deadline, Line, Runs, arguments, device_here, few, origin, spread, write_report
+from benchmarks.common import RESULTS, Deadline, Line, arguments, device_here, few, origin, spread, write_report
 from eva.augment import cutmix, mixup
+from eva.budget import budget
+from eva.course import difference
+from eva.course.runs import Runs
 from eva.data import BatchLoader, Splits, load
-from eva.course.ledger import difference
 from eva.measure import count_macs, count_parameters
 from eva.model import Net
-from eva.recipes import RECIPES, Recipe, default_recipe
+from eva.optimizers import optimizer_for
+from eva.recipes import RECIPES, WIDTHS, Recipe
 from eva.table import Table
 from eva.training import TrainingError, fit
 
@@ -40,13 +44,14 @@ class Change:
     """One thing changed: in the recipe, in the network that it trains, or in how the batches are made."""
 
     recipe: Recipe
-    network: Callable[[Recipe, Splits], nn.Module] = ideas.as_it_is
+    network: Callable[[float, Splits], nn.Module] = ideas.as_it_is
     make_loader: Callable[..., BatchLoader] = BatchLoader
+    make_optimizer: Callable[[nn.Module, Recipe], Optimizer] = optimizer_for
 
 
 def changes(recipe: Recipe, splits: Splits, teacher: Callable[[], nn.Module]) -> dict[str, Change]:
     """What was tried, by what is said of it. Where an idea comes from: eva's docstrings, and those of ideas.py."""
-    adamw = {name: value for name, value in vars(recipe).items() if name != "learning_rate"}
+    without_muon = replace(recipe, matrix_rate=None)
     classes, epochs = len(splits.classes), recipe.epochs
 
     def mixed(mix: ideas.Mix, until: int) -> Callable[..., BatchLoader]:
@@ -76,8 +81,8 @@ def changes(recipe: Recipe, splits: Splits, teacher: Callable[[], nn.Module]) ->
         values["full size throughout"] = {"sizes": (32,), "epochs": max(1, round(pixels / 32**2))}
     return {
         **{name: Change(replace(recipe, **value)) for name, value in values.items()},
-        "AdamW at 0.003": Change(ideas.WithAdamW(**adamw, learning_rate=0.003)),
-        "AdamW at 0.01": Change(ideas.WithAdamW(**adamw, learning_rate=0.01)),
+        "AdamW at 0.003": Change(replace(without_muon, learning_rate=0.003), make_optimizer=ideas.adamw),
+        "AdamW at 0.01": Change(replace(without_muon, learning_rate=0.01), make_optimizer=ideas.adamw),
         "alternating flips": Change(replace(recipe, **without_or_with("flip")), make_loader=ideas.AlternatingFlip),
         "mixup": Change(recipe, make_loader=mixed(mixup, epochs)),
         "cutmix": Change(recipe, make_loader=mixed(cutmix, epochs)),
@@ -91,26 +96,27 @@ def changes(recipe: Recipe, splits: Splits, teacher: Callable[[], nn.Module]) ->
     }  # fmt: skip
 
 
-def teacher_of(recipe: Recipe, splits: Splits, device: torch.device) -> Callable[[], nn.Module]:
+def teacher_of(recipe: Recipe, width: float, splits: Splits, device: torch.device) -> Callable[[], nn.Module]:
     """What trains Net of twice the width by the same recipe (seed 0) when it is first asked for, and keeps it."""
 
     @cache
     def trained() -> nn.Module:
         print("the teacher")
         torch.manual_seed(0)
-        model = Net(2 * recipe.width, len(splits.classes))
+        model = Net(2 * width, len(splits.classes))
         fit(model, splits, recipe, device=device)
         return model
 
     return trained
 
 
-def run(change: Change, splits: Splits, seed: int, device: torch.device) -> Line:
+def run(change: Change, width: float, splits: Splits, seed: int, device: torch.device) -> Line:
     torch.manual_seed(seed)
-    model = change.network(change.recipe, splits)
+    model = change.network(width, splits)
     costs = {"parameters": count_parameters(model), "macs": count_macs(model)}
     try:
-        rows = fit(model, splits, change.recipe, device=device, seed=seed, make_loader=change.make_loader).rows
+        rows = fit(model, splits, change.recipe, device=device, seed=seed, make_loader=change.make_loader,
+                   make_optimizer=change.make_optimizer).rows  # fmt: skip
     except TrainingError as error:
         return {**costs, "failed": str(error)}
     seconds = sum(row["seconds"] for row in rows)
@@ -118,7 +124,7 @@ def run(change: Change, splits: Splits, seed: int, device: torch.device) -> Line
 
 
 def page(report: Line) -> str:
-    """A row a change: its accuracy, and the difference to the recipe as it is, paired by seed."""
+    """A row for each change: its accuracy, and the difference to the recipe as it is, paired by seed."""
     found: dict[str, list[Line]] = {}
     for line in report["runs"]:
         found.setdefault(line["key"]["change"], []).append(line)
@@ -168,32 +174,32 @@ def main(argv: list[str] | None = None) -> None:
             write_report(path, report, page(report))
         return
     device, splits = device_here(), load()
-    name = "smoke" if asked.smoke else default_recipe(device)
+    name = "smoke" if asked.smoke else budget(device)
     path, folder = GPU_REPORT if device.type == "cuda" else REPORT, asked.folder
-    recipe = RECIPES[name]
+    recipe, width = RECIPES[name], WIDTHS[name]
     if asked.smoke:
         splits, folder = few(splits), folder / "smoke"
         path = folder / "one_change.report.json"
-    tried = changes(recipe, splits, teacher_of(recipe, splits, device))
+    tried = changes(recipe, splits, teacher_of(recipe, width, splits, device))
     unknown = [change for change in asked.only or () if change not in tried]
     if unknown:
         parser.error(f"there is no change {unknown[0]!r}: choose from {', '.join(map(repr, tried))}")
     chosen = [change for change in tried if change == AS_IS or not asked.only or change in asked.only]
+    keys = {name: {"recipe": {**asdict(change.recipe), "width": width}, **origin(splits, device)}
+            for name, change in tried.items()}  # fmt: skip
     runs, deadline, longest = Runs(folder / "one_change.jsonl", asked.fresh), Deadline(asked.minutes), 0.0
     for seed, change in product(range(asked.seeds), chosen):
-        key = {"change": change, "seed": seed, "recipe": asdict(tried[change].recipe), **origin(splits, device)}
+        key = {"change": change, "seed": seed, **keys[change]}
         if runs.find(key) is None and deadline.allows(1.2 * longest):
             print(f"{change}, seed {seed}")
-            line = runs.add(key, run(tried[change], splits, seed, device))
+            line = runs.add(key, run(tried[change], width, splits, seed, device))
             longest = max(longest, line.get("seconds", 0.0))
-    keys = [{"change": name, "recipe": asdict(change.recipe), **origin(splits, device)}
-            for name, change in tried.items()]  # fmt: skip
-    order = json.loads(json.dumps(keys))  # what a tuple becomes in a file
+    order = json.loads(json.dumps([{"change": name, **key} for name, key in keys.items()]))  # as tuples are in a file
     by_seed = sorted(runs.lines, key=lambda line: line["key"]["seed"])
     done = [line for key in order for line in by_seed if {name: line["key"][name] for name in key} == key]
     if any(line["key"]["change"] == AS_IS for line in done):
-        report = {**origin(splits, device), "recipe_name": name, "recipe": asdict(recipe), "runs": done,
-                  "date": max(line["date"] for line in done)}  # fmt: skip
+        report = {**origin(splits, device), "recipe_name": name, "recipe": {**asdict(recipe), "width": width},
+                  "runs": done, "date": max(line["date"] for line in done)}  # fmt: skip
         write_report(path, report, page(report))
 
 

@@ -3,7 +3,7 @@
     python -m benchmarks.throughput             # under two minutes on a CPU, under ten on a GPU; quiet machine, please
     python -m benchmarks.throughput --smoke     # seconds
 
-For Net at each batch size, and for the published networks at one: images a second, the most memory that tensors took,
+For Net at each batch size, and for the published networks at one: images per second, the most memory that tensors took,
 and the share of the measured roofline (benchmarks/roofline.py): the time that the convolutions and the linear layer
 would take at the device's measured rates of matrix products and of memory, over the time that was measured. A backward
 pass counts as two forward ones. Then our BatchLoader against a DataLoader with torchvision's transforms; how the cost
@@ -34,10 +34,13 @@ from benchmarks.roofline import Machine, layers, measure_machine, memory_bound, 
 from benchmarks.throughput_page import page
 from benchmarks.tutorial import tutorial_loader
 from eva.data import Splits, load, loaders
-from eva.device import Precision, autocast, memory_format, mixed_precision, placed
+from eva.device import memory_format
 from eva.measure import count_macs, count_parameters, peak_memory
 from eva.model import Net
-from eva.recipes import RECIPES, Recipe
+from eva.modules import placed
+from eva.optimizers import optimizer_for
+from eva.precision import Precision, mixed_precision
+from eva.recipes import RECIPES, WIDTHS, Recipe
 from eva.training import train
 
 REPORT, GPU_REPORT = RESULTS / "throughput.json", RESULTS / "throughput_gpu.json"
@@ -62,10 +65,10 @@ class Plan:
     compiled: bool = False
 
 
-CPU = Plan(seconds=1.0, matrix=2048, megabytes=256, width=RECIPES["cpu"].width, batches=(64, 256, 512), batch=64,
+CPU = Plan(seconds=1.0, matrix=2048, megabytes=256, width=WIDTHS["cpu"], batches=(64, 256, 512), batch=64,
            networks=("Net, 0.1 M", "ResNet-20"), widths=(0.25, 0.5, 1.0), images=(512, 1024, 2048),
            workers=(0, 2), loop=10)  # fmt: skip
-GPU = Plan(seconds=1.0, matrix=8192, megabytes=2048, width=RECIPES["gpu"].width,
+GPU = Plan(seconds=1.0, matrix=8192, megabytes=2048, width=WIDTHS["gpu"],
            batches=(64, 128, 256, 512, 1024, 2048, 4096), batch=512, networks=tuple(NETWORKS),
            widths=(0.25, 0.5, 1.0, 1.22), images=(5_625, 11_250, 22_500, 45_000),
            workers=(0, 2, min(16, os.cpu_count() or 2)), loop=60, compiled=True)  # fmt: skip
@@ -77,7 +80,7 @@ def recipe_for(device: torch.device) -> Recipe:
     return RECIPES["gpu" if device.type == "cuda" else "cpu"]
 
 
-def precision(device: torch.device) -> Precision | None:
+def precision_on(device: torch.device) -> Precision:
     return mixed_precision(device, on_cpu=recipe_for(device).cpu_bfloat16)
 
 
@@ -86,35 +89,31 @@ class Steps:
 
     def __init__(self, model: nn.Module, device: torch.device, batch: int, classes: int = 10) -> None:
         self.model = placed(model, device)
-        self.amp, self.device = precision(device), device
+        self.precision, self.device = precision_on(device), device
         self.images = torch.randn(batch, 3, 32, 32, device=device).to(memory_format=memory_format(device))
         self.labels = torch.randint(classes, (batch,), device=device)
         recipe = recipe_for(device)  # at rates that keep the weights where they are
         recipe = replace(recipe, learning_rate=1e-4, matrix_rate=recipe.matrix_rate and 1e-4)
-        self.optimizer = recipe.optimizer(self.model)
+        self.optimizer = optimizer_for(self.model, recipe)
         self.forward: Callable[[Tensor], Tensor] = self.model
 
     def training(self, batch: Batch | None = None) -> None:
         images, labels = batch or (self.images, self.labels)
-        with autocast(self.device, self.amp):
+        with self.precision.autocast(self.device):
             loss = F.cross_entropy(self.forward(images).float(), labels)
         self.optimizer.zero_grad()
-        if self.amp is None:
-            loss.backward()
-            self.optimizer.step()
-        else:
-            self.amp.scaler.scale(loss).backward()
-            self.amp.scaler.step(self.optimizer)
-            self.amp.scaler.update()
+        self.precision.scaler.scale(loss).backward()
+        self.precision.scaler.step(self.optimizer)
+        self.precision.scaler.update()
 
     def inference(self) -> None:
-        with torch.inference_mode(), autocast(self.device, self.amp):
+        with torch.inference_mode(), self.precision.autocast(self.device):
             self.forward(self.images)
 
 
 def speed(model: nn.Module, batch: int, machine: Machine, device: torch.device, seconds: float,
           compiled: bool = False) -> Line:  # fmt: skip
-    """Images a second, peak bytes and share of the roofline of both kinds of step; says so where memory ran out."""
+    """Images per second, peak bytes and share of the roofline of both kinds of step; says so where memory ran out."""
     line: Line = {"batch": batch, "compiled": compiled, "parameters": count_parameters(model),
                   "macs": count_macs(model)}  # fmt: skip
     costs = layers(model, batch, machine.dtype.itemsize)
@@ -162,7 +161,7 @@ def endless(loader: Iterable[Batch]) -> Iterator[Batch]:
 
 
 def loading(splits: Splits, plan: Plan, device: torch.device) -> list[Line]:
-    """Training images a second that reach `device`, augmented and normalised: ours, and DataLoaders."""
+    """Training images per second that reach `device`, augmented and normalised: ours, and DataLoaders."""
     ours = loaders(splits, batch_size=plan.batch, device=device)[0]
     lines = [{"loader": "eva.data.BatchLoader", **_served(ours, plan, device)}]
     for workers in plan.workers:
@@ -198,9 +197,9 @@ def growth(splits: Splits, plan: Plan, machine: Machine, device: torch.device, m
     alike = [line for line in measured if line["network"].startswith("Net(") and not line["compiled"]]
     by_batch = {line["batch"]: line["batch"] / line["training"]["images_per_second"]
                 for line in alike if "training" in line}  # fmt: skip
-    said = {"images": by_images, "width": by_width, "batch": by_batch}
+    found_by = {"images": by_images, "width": by_width, "batch": by_batch}
     return [{"against": name, "seconds": list(map(list, found.items())), "exponent": exponent(found)}
-            for name, found in said.items() if len(found) > 1]  # fmt: skip
+            for name, found in found_by.items() if len(found) > 1]  # fmt: skip
 
 
 def replace_train(splits: Splits, images: int) -> Splits:
@@ -228,7 +227,7 @@ def overhead(plan: Plan, device: torch.device, repeats: int = 5) -> Line:
             steps.training(batch)
 
     def whole() -> None:
-        train(steps.model, device, batches, steps.optimizer, 1, amp=steps.amp, quiet=True)
+        train(steps.model, device, batches, steps.optimizer, 1, precision=steps.precision, quiet=True)
 
     turns: dict[str, list[float]] = {"bare": [], "train": []}
     for _ in range(repeats):
@@ -240,8 +239,7 @@ def overhead(plan: Plan, device: torch.device, repeats: int = 5) -> Line:
 
 def measure(splits: Splits, plan: Plan, device: torch.device) -> Line:
     """The whole report."""
-    amp = precision(device)
-    dtype = amp.dtype if amp else torch.float32
+    dtype = precision_on(device).dtype
     machine = measure_machine(device, dtype, plan.seconds, plan.matrix, plan.megabytes)
     print(f"{machine.flops / 1e9:,.0f} GFLOP/s in {dtype}, {machine.bandwidth / 1e9:,.1f} GB/s", flush=True)
     found = speeds(plan, machine, device)

@@ -35,13 +35,14 @@ import torch._dynamo
 import torch._inductor.config
 
 from benchmarks import anchors
-from benchmarks.common import RESULTS, ROOT, Deadline, Line, Runs, arguments, device_here, few, origin, spread
+from benchmarks.common import RESULTS, ROOT, Deadline, Line, arguments, device_here, few, origin, spread
 from benchmarks.tta import LEVELS
+from eva.course.runs import Runs
 from eva.data import Splits, load
 from eva.files import replace_section, replacing
 from eva.measure import count_parameters
 from eva.model import Net
-from eva.recipes import RECIPES
+from eva.recipes import RECIPES, WIDTHS
 from eva.training import fit
 
 REPORT, GPU_REPORT = RESULTS / "time_to_accuracy.json", RESULTS / "time_to_accuracy_gpu.json"
@@ -62,13 +63,13 @@ class Style:
 
 
 def ours(splits: Splits, seed: int, device: torch.device, name: str) -> Line:
-    recipe, classes = RECIPES[name], len(splits.classes)
+    recipe, width, classes = RECIPES[name], WIDTHS[name], len(splits.classes)
     if device.type == "cuda":
         short = replace(recipe, epochs=1, compiled=False)
-        fit(Net(recipe.width, classes), few(splits, recipe.batch_size), short, device=device)
+        fit(Net(width, classes), few(splits, recipe.batch_size), short, device=device)
     torch._dynamo.reset()
     torch.manual_seed(seed)
-    model = Net(recipe.width, classes)
+    model = Net(width, classes)
     with torch._inductor.config.patch(force_disable_caches=True):
         rows = fit(model, splits, recipe, device=device, seed=seed).rows
     passed, seconds = [], 0.0
@@ -89,11 +90,11 @@ def styles(splits: Splits, device: torch.device, asked: argparse.Namespace) -> t
     names = ["smoke"] if asked.smoke else ["gpu", "best"] if on_gpu else ["cpu"]
     found = [
         Style(f"eva, recipe {name}", lambda seed, name=name: ours(splits, seed, device, name), seeds,
-              {"recipe": asdict(RECIPES[name]), "parameters": size(RECIPES[name].width, splits)})
+              {"recipe": {**asdict(RECIPES[name]), "width": WIDTHS[name]}, "parameters": size(WIDTHS[name], splits)})
         for name in names if name in RECIPES
     ]  # fmt: skip
     left_out = [f"eva, recipe {name}: there is no such recipe yet" for name in names if name not in RECIPES]
-    course = {"width": RECIPES[names[0]].width, "stop_at": max(TARGETS) if on_gpu else 0.80,
+    course = {"width": WIDTHS[names[0]], "stop_at": max(TARGETS) if on_gpu else 0.80,
               "minutes": asked.give_up or (3 if on_gpu else 40)}  # fmt: skip
     found.append(Style(COURSE, lambda seed: anchors.courses_own(splits, seed, device, **course),
                        seeds if on_gpu else seeds[:1],

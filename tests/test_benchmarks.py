@@ -11,11 +11,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from benchmarks import accuracy_per_parameter, anchors, one_change, throughput, time_to_accuracy, tta
-from benchmarks.common import Deadline, Runs
+from benchmarks.common import Deadline
 from benchmarks.networks import NETWORKS, WIDTHS, densenet_bc, resnet
 from benchmarks.roofline import Layer, Machine, layers, memory_bound, shortest
 from benchmarks.throughput_page import page as throughput_page
 from benchmarks.tutorial import tutorial_loader
+from eva.course.runs import Runs
 from eva.measure import count_macs, count_parameters
 from eva.model import Net
 from eva.recipes import RECIPES
@@ -99,20 +100,6 @@ def test_an_accuracy_for_each_level_and_the_model_stays_in_its_mode():
 
 
 # Going on where a call stopped
-
-
-def test_runs_are_found_again_and_a_line_cut_off_is_left_out(tmp_path, capsys):
-    path = tmp_path / "runs.jsonl"
-    Runs(path).add({"seed": 0, "sizes": (16, 32)}, {"accuracy": 0.5})
-    with path.open("a") as file:
-        file.write('{"key": {"seed": 1')
-    runs = Runs(path)
-    assert "cannot be read" in capsys.readouterr().out
-    assert runs.find({"seed": 0, "sizes": (16, 32)})["accuracy"] == 0.5
-    assert runs.find({"seed": 1, "sizes": (16, 32)}) is None
-    runs.add({"seed": 1, "sizes": (16, 32)}, {"accuracy": 0.6})
-    assert [line["accuracy"] for line in Runs(path).lines] == [0.5, 0.6]
-    assert Runs(path, fresh=True).lines == []
 
 
 def test_a_deadline_allows_what_ends_in_time():
@@ -219,7 +206,8 @@ def test_like_is_compared_with_like():
     assert "- Not run: it: no reason.\n- 3 runs are still to be made." in page
 
 
-def test_time_to_accuracy_end_to_end(tmp_path, small, capsys):
+def test_time_to_accuracy_end_to_end(tmp_path, small, capsys, caplog):
+    caplog.set_level("INFO")
     arguments = ["--smoke", "--seeds", "2", "--folder", str(tmp_path)]
     time_to_accuracy.main(arguments)
     found = json.loads((tmp_path / "smoke" / "time_to_accuracy.json").read_text())
@@ -230,7 +218,7 @@ def test_time_to_accuracy_end_to_end(tmp_path, small, capsys):
     assert page == time_to_accuracy.table(found)
     assert "- Not run: airbench train96: airbench " in page
     time_to_accuracy.main(arguments)
-    assert "has 3 finished runs, which are not made again" in capsys.readouterr().out
+    assert "has 3 finished runs, which are not made again" in caplog.text
     assert json.loads((tmp_path / "smoke" / "time_to_accuracy.json").read_text()) == found
 
 

@@ -15,16 +15,16 @@ from eva.augment import cutmix, mixup
 from eva.data import BatchLoader, Split
 from eva.measure import count_macs, count_parameters
 from eva.model import Net, Residual
-from eva.recipes import RECIPES
+from eva.recipes import RECIPES, WIDTHS
 from eva.training import fit
 
 CPU = torch.device("cpu")
-SMOKE = RECIPES["smoke"]
+SMOKE, WIDTH = RECIPES["smoke"], WIDTHS["smoke"]
 
 
 def test_a_whitened_stem_gives_uncorrelated_maps_of_variance_one(splits):
     """Of the training images' own patches; the toy images are noisy, so that no variance is near zero."""
-    model = ideas.whitened_stem(SMOKE, splits)
+    model = ideas.whitened_stem(WIDTH, splits)
     mean, std = splits.normalisation
     images = (splits.train.images.float() / 255 - mean.view(1, 3, 1, 1)) / std.view(1, 3, 1, 1)
     maps = F.conv2d(images, model.stem[0].weight)  # without padding: whole patches only
@@ -42,13 +42,13 @@ def test_a_whitened_stem_looks_at_every_class_of_a_folder_that_is_sorted(splits,
     images = torch.full((6000, 3, 32, 32), 127, dtype=torch.uint8)
     images[5000:] = torch.randint(0, 256, (1000, 3, 32, 32), generator=rng)
     train = Split.numbered(images, torch.arange(6000) // 5000)
-    model = ideas.whitened_stem(SMOKE, replace(splits, train=train))
+    model = ideas.whitened_stem(WIDTH, replace(splits, train=train))
     assert model.stem[0].weight.flatten(1).norm(dim=1).max() < 5
 
 
 def test_a_whitened_stem_is_not_trained(splits):
     torch.manual_seed(0)
-    model = ideas.whitened_stem(SMOKE, splits)
+    model = ideas.whitened_stem(WIDTH, splits)
     stem, after = model.stem[0].weight.clone(), model.initial[0][0].weight.clone()
     fit(model, splits, replace(SMOKE, epochs=1), device=CPU)
     assert torch.equal(model.stem[0].weight, stem)
@@ -58,15 +58,14 @@ def test_a_whitened_stem_is_not_trained(splits):
 @pytest.mark.parametrize("width", [0.5, 1.0])
 @pytest.mark.parametrize("count", [0, 1, 4])
 def test_depth_is_paid_for_with_width(splits, width, count):
-    recipe = replace(SMOKE, width=width)
-    model = ideas.with_residuals(recipe, splits, count)
+    model = ideas.with_residuals(width, splits, count)
     assert sum(isinstance(layer, Residual) for layer in model.middle) == count
     assert count_parameters(model) == pytest.approx(count_parameters(Net(width, 3)), rel=0.06)
     assert model(torch.zeros(2, 3, 16, 16)).shape == (2, 3)
 
 
 def test_late_pooling_costs_nothing_but_macs(splits):
-    model, usual = ideas.late_pooling(SMOKE, splits), Net(SMOKE.width, 3)
+    model, usual = ideas.late_pooling(WIDTH, splits), Net(WIDTH, 3)
     assert count_parameters(model) == count_parameters(usual)
     assert count_macs(model) > count_macs(usual)
     assert model.middle(torch.zeros(1, 8, 16, 16)).shape == usual.middle(torch.zeros(1, 8, 16, 16)).shape
@@ -101,11 +100,11 @@ def test_alternating_flips_show_each_image_both_ways_in_any_two_passes(splits):
 
 def test_alternating_flips_go_on_where_a_run_was_resumed(splits):
     loader = ideas.AlternatingFlip(splits.train, splits.normalisation, batch_size=96, seed=3)
-    one, two = ([images for images, _ in loader] for _ in range(2))
+    first, second = ([images for images, _ in loader] for _ in range(2))
     loader.epoch = 1
     (again,) = loader
-    assert torch.equal(again[0], next(iter(two)))
-    assert not torch.equal(again[0], next(iter(one)))
+    assert torch.equal(again[0], next(iter(second)))
+    assert not torch.equal(again[0], next(iter(first)))
 
 
 @pytest.mark.parametrize("mix", [mixup, cutmix])
@@ -119,7 +118,7 @@ def test_batches_are_mixed_until_the_epoch_that_was_named(splits, mix):
 
 
 def test_half_of_a_distilled_label_is_the_teachers(splits, monkeypatch):
-    monkeypatch.setattr("eva.device.bfloat16_units", lambda: False)  # the same in float32 on every processor
+    monkeypatch.setattr("eva.precision.bfloat16_units", lambda: False)  # the same in float32 on every processor
     teacher = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 3), nn.Dropout(0.5))
     (images, labels), *_ = served(partial(ideas.Distilled, teacher=teacher), splits, 1)
     expected = (F.one_hot(labels.argmax(1), 3) + teacher(images).softmax(1)) / 2
@@ -129,7 +128,7 @@ def test_half_of_a_distilled_label_is_the_teachers(splits, monkeypatch):
 
 
 def test_adamw_takes_the_recipes_rate():
-    optimizer = ideas.WithAdamW(epochs=1, width=1.0, learning_rate=0.003).optimizer(nn.Linear(2, 2))
+    optimizer = ideas.adamw(nn.Linear(2, 2), replace(SMOKE, learning_rate=0.003))
     assert type(optimizer) is torch.optim.AdamW
     assert optimizer.param_groups[0]["lr"] == 0.003
     assert optimizer.param_groups[0]["weight_decay"] == 0.05
@@ -146,11 +145,11 @@ def test_each_change_changes_one_thing(splits, name):
         fields = {field for field in before if before[field] != after[field]}
         parts = {"network": change.network is not usual.network,
                  "batches": change.make_loader is not usual.make_loader,
-                 "optimizer": type(change.recipe) is not type(recipe)}  # fmt: skip
+                 "optimizer": change.make_optimizer is not usual.make_optimizer}  # fmt: skip
         if what == "full size throughout":
             assert fields == {"sizes", "epochs"}  # as many pixels in all
         elif parts["optimizer"]:
-            assert fields == {"learning_rate"}
+            assert fields - {"matrix_rate"} == {"learning_rate"}  # there is no Muon in it
         elif what == "alternating flips":
             assert fields == {"augmentations"}  # a flip of its own in place of the other one
             assert parts["batches"]
@@ -159,7 +158,8 @@ def test_each_change_changes_one_thing(splits, name):
     assert len(tried) >= 20
 
 
-def test_the_first_seed_of_every_change_comes_first_and_a_call_goes_on(tmp_path, splits, monkeypatch, capsys):
+def test_the_first_seed_of_every_change_comes_first_and_a_call_goes_on(tmp_path, splits, monkeypatch, capsys, caplog):
+    caplog.set_level("INFO")
     monkeypatch.setattr(one_change, "load", lambda: splits)
     monkeypatch.setattr(one_change, "device_here", lambda: CPU)
     only = ["--only", "cutmix", "distillation from Net of twice the width"]
@@ -168,10 +168,9 @@ def test_the_first_seed_of_every_change_comes_first_and_a_call_goes_on(tmp_path,
     lines = [json.loads(text) for text in (tmp_path / "smoke" / "one_change.jsonl").read_text().splitlines()]
     order = [(line["key"]["seed"], line["key"]["change"]) for line in lines]
     assert order == [(seed, name) for seed in (0, 1) for name in (one_change.AS_IS, *only[1:])]
-    said = capsys.readouterr().out
-    assert said.count("the teacher\n") == 1
+    assert capsys.readouterr().out.count("the teacher\n") == 1
     one_change.main(arguments)
-    assert "has 6 finished runs, which are not made again" in capsys.readouterr().out
+    assert "has 6 finished runs, which are not made again" in caplog.text
     page = (tmp_path / "smoke" / "one_change.report.md").read_text()
     assert "| cutmix | " in page
     assert "toy, 96 images" in page
@@ -192,7 +191,8 @@ def test_differences_are_paired_by_seed_and_a_failure_has_its_row():
             for seed, accuracy in ((0, 0.80), (1, 0.82))]  # fmt: skip
     runs += [line("one", seed, validation_accuracy=accuracy, seconds=20.0) for seed, accuracy in ((0, 0.81), (1, 0.83))]
     runs += [line("two", 1, validation_accuracy=0.80, seconds=20.0), line("three", 0, failed="nan")]
-    report = {"runs": runs, "recipe": asdict(SMOKE), "recipe_name": "smoke", "data": "toy", "hardware": "", "torch": "",
+    recipe = {**asdict(SMOKE), "width": WIDTH}
+    report = {"runs": runs, "recipe": recipe, "recipe_name": "smoke", "data": "toy", "hardware": "", "torch": "",
               "date": ""}  # fmt: skip
     page = one_change.page(report)
     assert "| the recipe | 81.00 ± 1.41 |  | 5 | 1.0 | 10 | 0, 1 |" in page
