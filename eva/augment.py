@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from eva.policies import trivial_augment
+
 
 def flip(images: Tensor, rng: torch.Generator) -> Tensor:
     """Mirror each image left to right with probability one half. images: (N, C, H, W), any dtype."""
@@ -82,75 +84,6 @@ def cutmix(
     partner = torch.randperm(count, generator=rng, device=images.device)
     share = 1 - box.float().mean((1, 2, 3))
     return images[partner].where(box, images), _blended(labels, partner, share, classes)
-
-
-OPERATIONS = ("identity", "shear x", "shear y", "translate x", "translate y", "rotate", "brightness", "contrast",
-              "colour", "sharpness", "posterize", "solarize")  # fmt: skip
-
-
-def trivial_augment(images: Tensor, rng: torch.Generator) -> Tensor:
-    """Do one of OPERATIONS, as strongly as chance has it, to each image: TrivialAugment (Müller and Hutter 2021).
-
-    images: uint8 (N, 3, H, W). Operation, strength (of 31) and its sign are drawn uniformly for each image, from the
-    paper's "wide" ranges, as torchvision's TrivialAugmentWide does. Its autocontrast and equalize, which look at
-    each image's histogram, are left out. Raises ValueError for other images.
-    """
-    count, device = len(images), images.device
-    operation = torch.randint(len(OPERATIONS), (count,), generator=rng, device=device)
-    sign = 2 * torch.randint(2, (count,), generator=rng, device=device) - 1
-    return operate(images, operation, sign * torch.randint(31, (count,), generator=rng, device=device) / 30)
-
-
-def operate(images: Tensor, operation: Tensor, strength: Tensor) -> Tensor:
-    """Do to each image the one of OPERATIONS that `operation`, (N,) integers, says.
-
-    images: uint8 (N, 3, H, W); strength: (N,) floats from -1 to 1. Its full size is a shear by 0.99, a translation by
-    32 pixels (right or down; nearest pixel, black behind it, as with the other moves), a rotation by 135 degrees
-    (counter-clockwise), 1.99 or 0.01 times as bright, contrasty, colourful or sharp; posterize leaves 2 bits, and
-    solarize inverts all. Raises ValueError for other images.
-
-    Everything is computed for the whole batch, at a strength of zero for the images whose operation it is not.
-    """
-    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3 or min(images.shape[2:]) < 3:
-        got = f"{images.dtype} {tuple(images.shape)}"
-        raise ValueError(
-            f"images must be uint8 (N, 3, H, W) of 3x3 pixels or more, got {got}: augment before you normalise"
-        )
-    chosen = {name: operation == index for index, name in enumerate(OPERATIONS)}
-    by = {name: strength.where(chosen[name], 0) for name in OPERATIONS}
-    pixels = _moved(images.float(), 0.99 * by["shear x"], 0.99 * by["shear y"], (32 * by["translate x"]).trunc(),
-                    (32 * by["translate y"]).trunc(), math.radians(135) * by["rotate"])  # fmt: skip
-
-    # Four go towards another image or away from it: black, the mean of its grey, its grey, itself blurred. In place: on
-    # a CPU it is memory that takes the time.
-    grey = (0.2989 * pixels[:, 0] + 0.587 * pixels[:, 1] + 0.114 * pixels[:, 2]).floor()[:, None]
-    tall = pixels[:, :, :-2] + pixels[:, :, 1:-1] + pixels[:, :, 2:]
-    inner = pixels[:, :, 1:-1, 1:-1]  # the border is never sharpened
-    blurred = (tall[..., :-2] + tall[..., 1:-1] + tall[..., 2:]).add_(inner, alpha=4).div_(13).round_()
-    edges = F.pad(inner - blurred, (1, 1, 1, 1))
-    contrast, colour, sharpness = (0.99 * by[name].view(-1, 1, 1, 1) for name in ("contrast", "colour", "sharpness"))
-    pixels *= 1 + 0.99 * by["brightness"].view(-1, 1, 1, 1) + contrast + colour
-    pixels -= contrast * grey.mean((2, 3), keepdim=True) + colour * grey
-    out = pixels.addcmul_(edges, sharpness).clamp_(0, 255).to(torch.uint8)
-
-    lost_bits = (6 * by["posterize"].abs()).round()
-    out = out & (256 - 2**lost_bits).to(torch.uint8)[:, None, None, None]
-    threshold = (255 * (1 - by["solarize"].abs())).where(chosen["solarize"], 256)
-    return torch.where(out >= threshold[:, None, None, None], 255 - out, out)
-
-
-def _moved(images: Tensor, shear_x: Tensor, shear_y: Tensor, right: Tensor, down: Tensor, angle: Tensor) -> Tensor:
-    """Shear about the top left corner, translate (pixels) and rotate (radians) floats: one matrix an image, (N,) each.
-
-    A row of the matrix says where a pixel comes from, in halves of the image's width or height from its middle.
-    """
-    height, width = images.shape[2:]
-    cos, sin = angle.cos(), angle.sin()
-    from_column = (cos, (shear_x - sin) * height / width, (shear_x * height - 2 * right) / width)
-    from_row = ((shear_y + sin) * width / height, cos, (shear_y * width - 2 * down) / height)
-    matrices = torch.stack([*from_column, *from_row], 1).view(-1, 2, 3)
-    grid = F.affine_grid(matrices, list(images.shape), align_corners=False)
-    return F.grid_sample(images, grid, mode="nearest", align_corners=False)
 
 
 def _boxes(images: Tensor, rng: torch.Generator, rows: Tensor, columns: Tensor) -> Tensor:
