@@ -25,6 +25,7 @@ from torch.utils._pytree import tree_leaves
 from eva.modules import evaluating, unwrapped
 from eva.table import Table
 from eva.tracing import Layer, Pair, ReceptiveFieldError, Seen, Tracer, both, shown
+from eva.tracing_rules import RULES
 
 
 @dataclass(frozen=True, repr=False)
@@ -90,7 +91,18 @@ def receptive_field(model: nn.Module, input_size: tuple[int, int, int] = (3, 32,
     """
     if len(input_size) != 3 or not all(isinstance(n, int) and n > 0 for n in input_size):
         raise ValueError(f"input_size must be (C, H, W), three positive whole numbers, got {input_size!r}")
-    model = unwrapped(model)
+    tracer, modules, output = _run_on_meta(unwrapped(model), input_size)
+    ends = [tracer.seen[id(leaf)] for leaf in tree_leaves(output) if id(leaf) in tracer.seen]
+    if not ends or not tracer.layers:
+        name = type(unwrapped(model)).__name__
+        raise ReceptiveFieldError(f"{name} has no spatial operation: its output sees no window of pixels")
+    jump, start = both(span.jump for span in ends[0].spans), both(span.lo for span in ends[0].spans)
+    whole = any(end.whole for end in ends)
+    return ReceptiveField(ends[0].size, jump, start, whole, tuple(tracer.layers), modules, input_size)
+
+
+def _run_on_meta(model: nn.Module, input_size: tuple[int, int, int]) -> tuple[Tracer, dict[str, list[Seen]], object]:
+    """Run `model` on tensors without values. Returns the tracer, what each module's outputs see, and the output."""
     state = {
         f"{prefix}.{name}".lstrip("."): value
         for prefix, module in model.named_modules()  # a shared one once, or functional_call leaves it changed
@@ -103,13 +115,13 @@ def receptive_field(model: nn.Module, input_size: tuple[int, int, int] = (3, 32,
     dtype = next((value.dtype for value in state.values() if value.is_floating_point()), torch.float32)
     images = torch.empty(1, *input_size, dtype=dtype, device="meta")
     running, modules = [""], defaultdict[str, list[Seen]](list)
-    tracer = Tracer(images, running)
+    tracer = Tracer(images, running, RULES)
 
-    def ran(name: str, output: object) -> None:
+    def note(name: str, output: object) -> None:
         if isinstance(output, Tensor) and id(output) in tracer.seen:
             modules[name].append(tracer.seen[id(output)])
 
-    with evaluating(model), _watching(model, running, ran), torch.no_grad(), tracer:
+    with evaluating(model), _watching(model, running, note), torch.no_grad(), tracer:
         try:
             output = functional_call(model, meta, (images,), tie_weights=False)
         except ReceptiveFieldError:
@@ -118,21 +130,7 @@ def receptive_field(model: nn.Module, input_size: tuple[int, int, int] = (3, 32,
             if hasattr(error, "add_note"):  # Python 3.11 and later
                 error.add_note(f"(in receptive_field, at input_size={input_size})")
             raise
-    ends = [tracer.seen[id(leaf)] for leaf in tree_leaves(output) if id(leaf) in tracer.seen]
-    if not ends or not tracer.layers:
-        raise ReceptiveFieldError(
-            f"{type(model).__name__} has no spatial operation: its output sees no window of pixels"
-        )
-    trunk = ends[0].spans
-    return ReceptiveField(
-        size=ends[0].size,
-        jump=both(span.jump for span in trunk),
-        start=both(span.lo for span in trunk),
-        whole_image=any(end.whole for end in ends),
-        layers=tuple(tracer.layers),
-        modules=dict(modules),
-        input_size=input_size,
-    )
+    return tracer, dict(modules), output
 
 
 @dataclass(frozen=True)
@@ -193,15 +191,15 @@ def _measured(heat: Tensor) -> EffectiveField:
 
 
 @contextmanager
-def _watching(model: nn.Module, running: list[str], ran: Callable[[str, object], None]) -> Iterator[None]:
-    """Keep the names of the modules that are running on the stack `running`, and tell `ran` of each one's output.
+def _watching(model: nn.Module, running: list[str], note: Callable[[str, object], None]) -> Iterator[None]:
+    """Keep the names of the modules that are running on the stack `running`, and tell `note` of each one's output.
 
     Global hooks do it: the model's own stay as they are.
     """
     names = {module: name for name, module in model.named_modules()}
 
     def left(module: nn.Module, inputs: object, output: object) -> None:
-        ran(running.pop(), output)
+        note(running.pop(), output)
 
     before = nn.modules.module.register_module_forward_pre_hook(
         lambda module, _: running.append(names.get(module, "?"))
