@@ -103,7 +103,7 @@ def summary(model: nn.Module, input_size: tuple[int, int, int] = (3, 32, 32)) ->
 
     def note(module: nn.Module, inputs: Any, output: Any) -> None:
         nonlocal counted
-        name, done = names[module], counter.get_total_flops() // 4  # a batch of two, two operations a MAC
+        name, done = names[module], counter.get_total_flops() // 4  # a batch of two, two operations per MAC
         calls = field.modules.get(name, [])[ran[name] // watched[name] :]
         sees = ("all" if calls[0].whole else shown(calls[0].size)) if calls else ""
         columns.append((f"{done - counted:,}", sees))
@@ -129,8 +129,8 @@ def _beside(table: str, columns: list[tuple[str, str]], true_total: int) -> str:
     lines = [f"{head}{'MACs':>15}{'Field':>9}", rule + "=" * 24]
     lines += [f"{row}{macs:>15}{size:>9}" for row, (macs, size) in zip(rows, columns, strict=True)]
     lines += [totals[0] + "=" * 24, *totals[1:-1]]
-    said = int(totals[1].rpartition(" ")[2].replace(",", ""))
-    if said != true_total:
-        lines.append(f"torchsummary counts {said:,} parameters; the model has {true_total:,}.")
+    total = int(totals[1].rpartition(" ")[2].replace(",", ""))
+    if total != true_total:
+        lines.append(f"torchsummary counts {total:,} parameters; the model has {true_total:,}.")
     macs = sum(int(macs.replace(",", "")) for macs, _ in columns)
     return "\n".join([*lines, f"MACs of one image: {macs:,}", "-" * len(rule)])

@@ -54,7 +54,7 @@ class ReceptiveField:
         return left, top, left + self.size[1], top + self.size[0]
 
     def rows(self) -> list[tuple[str, ...]]:
-        """The table that `print` shows: a title row, then a row a layer."""
+        """The table that `print` shows: a title row, then a row per layer."""
         titles = ("module", "operation", "output", "kernel", "stride", "dilation", "size", "jump", "start")
         return [titles] + [
             (

@@ -378,3 +378,46 @@ def test_the_table_of_torchvisions_networks_is_of_this_calculator():
         if name in ("googlenet", "densenet121", "mobilenet_v3_small", "shufflenet_v2_x1_0", "regnet_x_400mf"):
             field = receptive_field(getattr(torchvision.models, name)(weights=None), (3, 224, 224))
             assert (field.size[0], field.jump[0], field.start[0]) == (int(size), int(jump), int(start))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_box_of_a_unit_is_what_turns_it_nan(seed):
+    """Of a random chain on an image that is not square, for units in the corners, at the borders and inside."""
+    rng = torch.Generator().manual_seed(seed)
+
+    def draw(low, high):
+        return int(torch.randint(low, high + 1, (), generator=rng))
+
+    layers = []
+    for _ in range(draw(1, 3)):
+        kernel, dilation = draw(1, 4), draw(1, 2)
+        layers.append(nn.Conv2d(1, 1, kernel, draw(1, 2), padding=draw(0, 3), dilation=dilation))
+    model = nn.Sequential(*layers).double()
+    for weight in model.parameters():
+        nn.init.ones_(weight)  # no path is lost to a zero
+    height, width = 33, 27
+    field, image = receptive_field(model, (1, height, width)), torch.zeros(1, 1, height, width, dtype=torch.float64)
+    rows, columns = model(image).shape[2:]
+    for unit in ((0, 0), (rows - 1, columns - 1), (rows // 2, columns // 2), (0, columns - 1)):
+        left, top, right, bottom = field.box(unit)
+        for axis, (first, last), length in ((2, (top, bottom), height), (3, (left, right), width)):
+            touched = []
+            for place in range(length):
+                broken = image.clone()
+                broken.select(axis, place).fill_(float("nan"))
+                if model(broken)[0, 0, unit[0], unit[1]].isnan():
+                    touched.append(place)
+            inside = [place for place in range(first, last) if 0 <= place < length]
+            assert not set(touched) - set(inside), "no pixel outside of the box"
+            if min(left, top) >= 0 and right <= width and bottom <= height:  # there may be holes, but its ends are read
+                assert (touched[0], touched[-1]) == (first, last - 1)
+        assert (bottom - top, right - left) == field.size
+
+
+@pytest.mark.parametrize("unit", [(0, 0), (3, 5), (7, 7)])
+def test_the_box_by_hand(unit):
+    """3x3, pooled, 5x5 with padding: a unit sees 12 pixels, every second pixel one of them, the first from -5."""
+    model = nn.Sequential(nn.Conv2d(3, 1, 3, padding=1), nn.MaxPool2d(2), nn.Conv2d(1, 1, 5, padding=2))
+    left, top, right, bottom = receptive_field(model, (3, 16, 16)).box(unit)
+    assert (left, top) == (2 * unit[1] - 5, 2 * unit[0] - 5)
+    assert (right - left, bottom - top) == (12, 12)
