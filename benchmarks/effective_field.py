@@ -15,9 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from eva.checkpoint import pretrained, pretrained_card
 from eva.data import BatchLoader, load
 from eva.files import replacing
-from eva.model import Net, pretrained, pretrained_card
+from eva.model import Net
 from eva.plotting import field_over
 from eva.receptive_field import effective_receptive_field, receptive_field
 

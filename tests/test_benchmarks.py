@@ -1,5 +1,6 @@
 """The benchmarks at the smallest scale: what they count, what they write, and that they go on where they stopped."""
 
+import importlib
 import json
 import sys
 from pathlib import Path
@@ -349,3 +350,8 @@ def test_every_benchmark_is_in_the_readmes():
     assert [name for name in runnable if f"benchmarks.{name}" not in said] == []
     for path in folder.glob("*.py"):
         assert len(path.read_text().splitlines()) <= 350
+
+
+@pytest.mark.parametrize("path", sorted(Path(one_change.__file__).parent.glob("*.py")), ids=lambda path: path.stem)
+def test_every_benchmark_can_be_imported(path):
+    assert importlib.import_module(f"benchmarks.{path.stem}").__doc__
