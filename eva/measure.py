@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from eva.modules import evaluating, unwrapped
-from eva.receptive_field import receptive_field
-from eva.tracing import shown
+from eva.receptive_field import receptive_field, shown
 
 
 def count_parameters(model: nn.Module) -> int:

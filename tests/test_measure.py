@@ -9,8 +9,7 @@ from torch import nn
 
 from eva.measure import count_macs, count_parameters, latency, peak_memory, summary
 from eva.model import Net
-from eva.receptive_field import receptive_field
-from eva.tracing import shown
+from eva.receptive_field import receptive_field, shown
 
 
 def test_macs_of_one_convolution_by_arithmetic():

@@ -13,8 +13,7 @@ from torch import nn
 
 from benchmarks.receptive_field import PAGE, probe
 from eva.model import Conv, Net, Residual, SeparableConv
-from eva.receptive_field import effective_receptive_field, receptive_field
-from eva.tracing import ReceptiveFieldError
+from eva.receptive_field import ReceptiveFieldError, effective_receptive_field, receptive_field
 
 
 class Calls(nn.Module):

@@ -15,8 +15,7 @@ from torch import Tensor, nn
 
 from eva.measure import count_macs, count_parameters
 from eva.plotting import BLUE, ORANGE
-from eva.receptive_field import ReceptiveField, receptive_field
-from eva.tracing import Pair
+from eva.receptive_field import Pair, ReceptiveField, receptive_field
 from eva.widgets.pictures import enlarged
 
 # An even kernel has no middle pixel: no padding, the same on both sides, would keep the size of a map.

@@ -1,11 +1,6 @@
-"""What each tensor of a network sees of the image, followed from operation to operation.
+"""A network followed as it runs, from operation to operation: torch's dispatcher tells of each one."""
 
-Along each axis, output i of a tensor sees the input pixels from lo + i * jump to hi + i * jump; the input itself has
-(0, 0, 1). Windows widen and stride, padding and slices shift, and tensors that meet take the hull of what they see
-(Araujo et al. 2019). `tracing_rules.py` has the table of torch's operations, and `receptive_field.py` asks for both.
-"""
-
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,59 +8,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-Pair = tuple[int, int]
-
-
-class ReceptiveFieldError(ValueError):
-    """The receptive field of this model cannot be given exactly. The message names the operation and its module."""
-
-
-@dataclass(frozen=True)
-class Span:
-    """What the outputs along one axis see: output i sees input pixels lo + i * jump to hi + i * jump."""
-
-    lo: int = 0
-    hi: int = 0
-    jump: int = 1
-
-    def window(self, kernel: int, stride: int, padding: int, dilation: int) -> "Span":
-        lo = self.lo - padding * self.jump
-        return Span(lo, self.hi + (dilation * (kernel - 1) - padding) * self.jump, self.jump * stride)
-
-    def sliced(self, start: int, step: int) -> "Span":
-        return Span(self.lo + start * self.jump, self.hi + start * self.jump, self.jump * step)
-
-    def hull(self, other: "Span") -> "Span":
-        return Span(min(self.lo, other.lo), max(self.hi, other.hi), self.jump)
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What is known of a tensor. `dims` are its spatial dimensions (rows, columns); None where they are gone."""
-
-    spans: tuple[Span, Span]  # of the tensor, or of the last spatial one before it
-    dims: Pair | None
-    whole: bool = False  # something on the way here saw all of the input
-    packed: tuple[int, ...] | None = None  # the shape before rows and columns were merged with the batch
-
-    @property
-    def size(self) -> Pair:
-        return both(span.hi - span.lo + 1 for span in self.spans)
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One operation that changed what is seen. Pairs are (rows, columns)."""
-
-    module: str
-    operation: str
-    shape: tuple[int, ...]
-    kernel: Pair
-    stride: Pair
-    dilation: Pair
-    size: Pair
-    jump: Pair
-    start: Pair
+from eva.receptive_field.arithmetic import Layer, ReceptiveFieldError, Seen, Span
 
 
 @dataclass(frozen=True)
@@ -125,12 +68,3 @@ class Tracer(TorchDispatchMode):
             self.alive += results
             self.seen |= {id(result): after for result in results}  # several outputs, of a split say, see the same
         return output
-
-
-def both(values: Any) -> Pair:
-    rows, columns = values
-    return int(rows), int(columns)
-
-
-def shown(values: Sequence[int]) -> str:
-    return f"{values[0]}x{values[1]}" if values[0] != values[1] else str(values[0])

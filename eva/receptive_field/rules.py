@@ -4,7 +4,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from eva.tracing import Call, Layer, Rule, Seen, both, shown
+from eva.receptive_field.arithmetic import Layer, Seen, both, shown
+from eva.receptive_field.tracer import Call, Rule
 
 RULES: dict[str, Rule] = {}
 
