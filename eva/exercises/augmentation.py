@@ -1,72 +1,67 @@
-"""The exercise of notebook 10. Its check says what a wrong answer forgot. A loop over the images is the truth."""
+"""The exercise of notebook 10. A loop over the images is the truth."""
 
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
-from eva.exercises.grading import Wrong, a_random, a_tensor, close, exercise, named
+from eva.exercises.grading import Question, SuchAs, Table, Trial, exercise, integer
 
 
-def _try_mixup(answer: Callable, rng: torch.Generator) -> None:
-    count, maps, classes = a_random(rng, 4, 7), a_random(rng, 2, 3), a_random(rng, 8, 11)
-    height, width = a_random(rng, 12, 15), count  # as wide as the batch is long: shares that lie along rows would fit
+@exercise(20, "on 20 random batches, partners and shares")
+def check_mixup(rng: Generator) -> Trial:
+    count, maps, classes = integer(rng, 4, 7), integer(rng, 2, 3), integer(rng, 8, 11)
+    height, width = integer(rng, 12, 15), count  # as wide as the batch is long: shares that lie along rows would fit
     images = torch.randn(count, maps, height, width, generator=rng)
     labels = torch.randperm(classes, generator=rng)[:count]  # all differ, so that a label of its own image shows
     onehot = torch.eye(classes)[labels]
-    partner = torch.arange(count).roll(a_random(rng, 1, count - 1))  # nobody's partner is itself
-    partner = partner[torch.randperm(count, generator=rng)] if a_random(rng, 0, 1) else partner
+    partner = torch.arange(count).roll(integer(rng, 1, count - 1))  # nobody's partner is itself
+    partner = partner[torch.randperm(count, generator=rng)] if integer(rng, 0, 1) else partner
     share = torch.rand(count, generator=rng) * 0.3 + 0.6  # never a half: then either way round would do
-    value = answer(images.clone(), onehot.clone(), partner.clone(), share.clone())
-    if value is None or value is Ellipsis:
-        raise Wrong(f"`{named(answer)}` returned nothing.")
-    if not isinstance(value, tuple | list) or len(value) != 2:
-        raise Wrong(
-            f"`{named(answer)}` must return two things, images and labels, and returned {type(value).__name__}."
-        )
-    if any(part is None or part is Ellipsis for part in value):
-        raise Wrong(f"`{named(answer)}` returned nothing for the images or the labels.")
-    blend = a_tensor(answer, value[0], tuple(images.shape))
-    soft = a_tensor(answer, value[1], tuple(onehot.shape))
-    _judge("images", blend, images, partner, share)
-    _judge("labels", soft, onehot, partner, share)
+    arguments = images, onehot, partner, share
+    yield _of_one_part("images", images, arguments, lambda blend: (blend, SuchAs(onehot)))
+    yield _of_one_part("labels", onehot, arguments, lambda blend: (SuchAs(images), blend))
 
 
-def _judge(what: str, out: Tensor, given: Tensor, partner: Tensor, share: Tensor) -> None:
-    """Compare the learner's images, or labels, `out` with the blend of those that were `given`."""
-    if close(out, _loop(given, partner, share)):
-        return
-    others = given[partner]
-    if close(out, given):
-        raise Wrong(f"the {what} came back as they were: images and labels must be mixed alike.")
-    if close(out, others):
-        raise Wrong(f"those are the partners' {what} alone: keep `share` of each image's own.")
-    if close(out, _loop(given, partner, 1 - share)):
-        raise Wrong(
-            f"the {what} are mixed the wrong way round: `share` is what an image keeps, its partner has the rest."
-        )
-    if close(out, given * share.view(-1, *[1] * (given.ndim - 1)) + others):
-        raise Wrong(f"the partners' {what} count in full: take 1 - share of them, so that both parts make one.")
-    if close(out, given + others) or close(out, (given + others) / 2):
-        raise Wrong(f"every one of the {what} has the same part of both: each has a share of its own.")
-    if close(out, given * share.mean() + others * (1 - share.mean())) or any(
-        close(out, given * one + others * (1 - one)) for one in share
-    ):
-        raise Wrong(f"all {what} have one share: `share` has a number for each.")
-    if given.ndim == 4 and close(out, given * share + others * (1 - share)):
-        raise Wrong(
+def _of_one_part(what: str, own: Tensor, arguments: tuple[Tensor, ...], pair: Callable[[Tensor], tuple]) -> Question:
+    """Of the two that are to be mixed, ask for the images, or for the labels; `pair` makes an answer of a blend."""
+    *_, partner, share = arguments
+    truth, reverse = _blend(own, partner, share), _blend(own, partner, 1 - share)
+    others, column = own[partner], share.view(-1, *[1] * (own.ndim - 1))
+    in_full, flipped = own * column + others, _blend(own, torch.arange(len(own)).flip(0), share)
+    alike = [own * part + others * (1 - part) for part in (share.mean(), *share)]
+    wrong_ideas: Table = [
+        (own, f"the {what} came back as they were: images and labels must be mixed alike."),
+        (others, f"those are the partners' {what} alone: keep `share` of each image's own."),
+        (
+            reverse,
+            f"the {what} are mixed the wrong way round: `share` is what an image keeps, its partner has the rest.",
+        ),
+        (in_full, f"the partners' {what} count in full: take 1 - share of them, so that both parts make one."),
+        (
+            own + others,
+            (own + others) / 2,
+            f"every one of the {what} has the same part of both: each has a share of its own.",
+        ),
+        (*alike, f"all {what} have one share: `share` has a number for each."),
+        (flipped, f"the {what} are mixed with the batch turned round: image n's partner is image partner[n]."),
+    ]
+    if what == "images":
+        along_columns = (
             "the shares lie along the columns of the images, not along the batch: nothing stopped you, since there "
             "are as many columns as images here. Give `share` the shape (N, 1, 1, 1)."
         )
-    if close(out, _loop(given, torch.arange(len(given)).flip(0), share)):
-        raise Wrong(f"the {what} are mixed with the batch turned round: image n's partner is image partner[n].")
-    raise Wrong(f"the {what} differ from share * own + (1 - share) * partner's, image by image.")
+        wrong_ideas.append((own * share + others * (1 - share), along_columns))
+    return Question(
+        arguments,
+        pair(truth),
+        [(*map(pair, ideas), words) for *ideas, words in wrong_ideas],
+        otherwise=f"the {what} differ from share * own + (1 - share) * partner's, image by image.",
+        returns="two things, images and labels",
+    )
 
 
-def _loop(given: Tensor, partner: Tensor, share: Tensor) -> Tensor:
+def _blend(given: Tensor, partner: Tensor, share: Tensor) -> Tensor:
     """Each of `given` times its share, and its partner times the rest, one by one."""
     pairs = zip(given, partner.tolist(), share.tolist(), strict=True)
     return torch.stack([part * own + (1 - part) * given[other] for own, other, part in pairs])
-
-
-check_mixup = exercise(_try_mixup, 20, "on 20 random batches, partners and shares")

@@ -1,0 +1,56 @@
+"""The exercises as the notebooks have them: stubs, checks, and the solutions that are folded there."""
+
+import ast
+import re
+
+import nbformat
+import numpy
+import pytest
+import torch
+from torch import nn
+
+import eva.exercises
+from eva.augment import flip
+from eva.measure import count_parameters
+from eva.model import Net
+from tools.notebooks import ROOT, notebooks
+
+SCOPE = {"torch": torch, "nn": nn, "numpy": numpy, "flip": flip, "count_parameters": count_parameters, "Net": Net}
+CALL = re.compile(r"^(check_\w+)\((\w+)\)$", re.MULTILINE)
+
+
+def exercises():
+    """The notebook, the name of the check, the cell with the stub, and the solution, of every exercise."""
+    for path in notebooks():
+        cells = nbformat.read(path, as_version=4).cells
+        stubs = [cell.source for cell in cells if cell.cell_type == "code" and CALL.search(cell.source)]
+        prose = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+        solutions = re.findall(r"<summary>Solution</summary>\s+```python\n(.*?)```", prose, re.DOTALL)
+        for stub, solution in zip(stubs, solutions, strict=True):
+            yield pytest.param(path.stem, CALL.search(stub)[1], stub, solution, id=CALL.search(stub)[1])
+
+
+each_exercise = pytest.mark.parametrize(("notebook", "check", "stub", "solution"), [*exercises()])
+
+
+def test_every_check_has_its_exercise():
+    assert sorted(parameters.values[1] for parameters in exercises()) == eva.exercises.__all__
+
+
+@each_exercise
+def test_the_check_stands_in_the_file_of_its_notebook(notebook, check, stub, solution):
+    tree = ast.parse((ROOT / "eva/exercises" / f"{notebook[3:]}.py").read_text())
+    assert check in [statement.name for statement in tree.body if isinstance(statement, ast.FunctionDef)]
+
+
+@each_exercise
+def test_the_stub_returns_nothing_yet(notebook, check, stub, solution, capsys):
+    exec(stub, {check: getattr(eva.exercises, check)})
+    assert re.fullmatch(r"Not yet: `\w+` returned nothing.\n", capsys.readouterr().out)
+
+
+@each_exercise
+def test_the_folded_solution_is_right(notebook, check, stub, solution, verdict):
+    exec(solution, scope := dict(SCOPE))
+    name = CALL.search(stub)[2]
+    assert verdict(getattr(eva.exercises, check), scope[name]) == f"Right, {getattr(eva.exercises, check).right}.\n"
