@@ -10,7 +10,7 @@ from eva.receptive_field.tracer import Call, Rule
 RULES: dict[str, Rule] = {}
 
 
-def rule(operations: str) -> Callable[[Rule], Rule]:
+def _rule(operations: str) -> Callable[[Rule], Rule]:
     """Enter a rule for some of torch's operations, by their names, into the table."""
 
     def enter(function: Rule) -> Rule:
@@ -20,13 +20,13 @@ def rule(operations: str) -> Callable[[Rule], Rule]:
     return enter
 
 
-@rule("""
+@_rule("""
 relu relu_ relu6 hardtanh hardtanh_ sigmoid sigmoid_ tanh tanh_ silu silu_ gelu hardswish hardswish_ hardsigmoid
 hardsigmoid_ leaky_relu leaky_relu_ elu elu_ softplus mish threshold abs neg exp log sqrt rsqrt pow square clamp clamp_
 mul mul_ add add_ sub sub_ div div_ rsub maximum minimum where clone detach alias _to_copy contiguous lift_fresh
 dropout native_dropout _native_batch_norm_legit_no_training cudnn_batch_norm
 """)  # fmt: skip
-def elementwise(call: Call) -> Seen:
+def _elementwise(call: Call) -> Seen:
     """Tensors that meet, pixel by pixel, see the hull of what each of them sees."""
     whole = any(seen.whole for seen in call.fields)
     spatial = [(s, tensor) for s, tensor in zip(call.fields, call.inputs, strict=True) if s.dims or s.packed]
@@ -47,37 +47,37 @@ def elementwise(call: Call) -> Seen:
     return replace(joined, whole=whole)
 
 
-@rule("cat stack")
-def side_by_side(call: Call) -> Seen:
+@_rule("cat stack")
+def _side_by_side(call: Call) -> Seen:
     """Along the channels: each of them sees what it saw, and together they see the hull."""
     spatial = next((seen.dims for seen in call.fields if seen.dims), ())
     met = any(seen.dims or seen.packed for seen in call.fields)
     if met and (call.name == "stack" or call.arguments.get("dim", 0) % call.result.ndim in spatial):
         raise call.refusal("it sets maps side by side in space")
-    return elementwise(call)
+    return _elementwise(call)
 
 
-@rule("native_batch_norm")
-def batch_norm(call: Call) -> Seen:
-    return whole_image(call) if call.arguments.get("training") else elementwise(call)
+@_rule("native_batch_norm")
+def _batch_norm(call: Call) -> Seen:
+    return _whole_image(call) if call.arguments.get("training") else _elementwise(call)
 
 
-@rule("native_group_norm")
-def whole_image(call: Call) -> Seen:
+@_rule("native_group_norm")
+def _whole_image(call: Call) -> Seen:
     """Statistics of all of the image."""
     return replace(call.seen, whole=True)
 
 
-@rule("native_layer_norm")
-def layer_norm(call: Call) -> Seen:
+@_rule("native_layer_norm")
+def _layer_norm(call: Call) -> Seen:
     seen, ndim = call.seen, call.tensor.ndim
     normalised = set(range(ndim - len(call.arguments["normalized_shape"]), ndim))
     mixed = not seen.packed and (seen.dims is None or bool(set(seen.dims) & normalised))
     return replace(seen, whole=seen.whole or mixed)
 
 
-@rule("mean sum amax max amin var var_mean std linalg_vector_norm")
-def reduced(call: Call) -> Seen:
+@_rule("mean sum amax max amin var var_mean std linalg_vector_norm")
+def _reduced(call: Call) -> Seen:
     """Over channels what is seen stays; over rows and columns together it is the whole image."""
     seen, given, ndim = call.seen, call.arguments.get("dim"), call.tensor.ndim
     dims = {d % ndim for d in ([given] if isinstance(given, int) else given or range(ndim))}
@@ -94,8 +94,8 @@ def reduced(call: Call) -> Seen:
     return replace(seen, dims=both(d - sum(r < d for r in dims) for d in seen.dims))
 
 
-@rule("addmm mm bmm baddbmm linear matmul _softmax _log_softmax")
-def product(call: Call) -> Seen:
+@_rule("addmm mm bmm baddbmm linear matmul _softmax _log_softmax")
+def _product(call: Call) -> Seen:
     """A linear layer of each pixel, or of what has no pixels any more."""
     seen, arguments = call.seen, call.arguments
     if seen.packed and arguments.get("mat1", arguments.get("self")) is call.tensor and len(call.inputs) == 1:
@@ -105,8 +105,8 @@ def product(call: Call) -> Seen:
     raise call.refusal("it mixes the pixels of a map")
 
 
-@rule("convolution")
-def convolved(call: Call) -> Seen:
+@_rule("convolution")
+def _convolved(call: Call) -> Seen:
     arguments = call.arguments
     if call.seen.dims is None:
         return call.seen
@@ -116,8 +116,8 @@ def convolved(call: Call) -> Seen:
     return _windowed(call, kernel, arguments["stride"], arguments["padding"], arguments["dilation"])
 
 
-@rule("max_pool2d_with_indices avg_pool2d")
-def pooled(call: Call) -> Seen:
+@_rule("max_pool2d_with_indices avg_pool2d")
+def _pooled(call: Call) -> Seen:
     arguments, kernel = call.arguments, call.arguments["kernel_size"]
     if call.seen.dims is None:
         return call.seen
@@ -125,8 +125,8 @@ def pooled(call: Call) -> Seen:
     return _windowed(call, kernel, arguments.get("stride") or kernel, padding, dilation)
 
 
-@rule("_adaptive_avg_pool2d adaptive_max_pool2d")
-def pooled_to_a_size(call: Call) -> Seen:
+@_rule("_adaptive_avg_pool2d adaptive_max_pool2d")
+def _pooled_to_a_size(call: Call) -> Seen:
     """To one pixel: the whole image. To others: windows, where they divide evenly."""
     before, after = call.tensor.shape[-2:], call.result.shape[-2:]
     if call.seen.dims is None and call.name == "_adaptive_avg_pool2d":
@@ -157,7 +157,7 @@ def _windowed(
     return replace(seen, spans=spans)
 
 
-def where_there_are_maps(function: Rule) -> Rule:
+def _where_there_are_maps(function: Rule) -> Rule:
     """Nothing moves where rows and columns are gone; where they are merged with the batch, nobody follows."""
 
     def checked(call: Call) -> Seen:
@@ -168,9 +168,9 @@ def where_there_are_maps(function: Rule) -> Rule:
     return checked
 
 
-@rule("constant_pad_nd")
-@where_there_are_maps
-def padded(call: Call) -> Seen:
+@_rule("constant_pad_nd")
+@_where_there_are_maps
+def _padded(call: Call) -> Seen:
     seen, dims = call.seen, call.seen.dims or ()
     for pair, before in enumerate(call.arguments["pad"][::2]):
         if (dim := call.tensor.ndim - 1 - pair) in dims:
@@ -178,9 +178,9 @@ def padded(call: Call) -> Seen:
     return seen
 
 
-@rule("slice")
-@where_there_are_maps
-def sliced(call: Call) -> Seen:
+@_rule("slice")
+@_where_there_are_maps
+def _sliced(call: Call) -> Seen:
     seen, dims, arguments = call.seen, call.seen.dims or (), call.arguments
     dim = arguments.get("dim", 0) % call.tensor.ndim
     if dim not in dims:
@@ -190,9 +190,9 @@ def sliced(call: Call) -> Seen:
     return _shifted(seen, dims.index(dim), start, arguments.get("step", 1))
 
 
-@rule("permute transpose t")
-@where_there_are_maps
-def permuted(call: Call) -> Seen:
+@_rule("permute transpose t")
+@_where_there_are_maps
+def _permuted(call: Call) -> Seen:
     ndim, arguments, order = call.tensor.ndim, call.arguments, list(range(call.tensor.ndim))
     if call.name == "permute":
         order = [d % ndim for d in arguments["dims"]]
@@ -202,17 +202,17 @@ def permuted(call: Call) -> Seen:
     return replace(call.seen, dims=both(order.index(dim) for dim in call.seen.dims or ()))
 
 
-@rule("split split_with_sizes chunk select")
-@where_there_are_maps
-def taken_apart(call: Call) -> Seen:
+@_rule("split split_with_sizes chunk select")
+@_where_there_are_maps
+def _taken_apart(call: Call) -> Seen:
     dims, dim = call.seen.dims or (), call.arguments.get("dim", 0) % call.tensor.ndim
     if dim in dims:
         raise call.refusal("it takes space apart")
     return replace(call.seen, dims=both(d - (dim < d) for d in dims)) if call.name == "select" else call.seen
 
 
-@rule("view _unsafe_view reshape expand unsqueeze squeeze flatten")
-def reshaped(call: Call) -> Seen:
+@_rule("view _unsafe_view reshape expand unsqueeze squeeze flatten")
+def _reshaped(call: Call) -> Seen:
     seen, before, after = call.seen, tuple(call.tensor.shape), tuple(call.result.shape)
     if seen.packed:
         if after[:-1] == seen.packed[:-1]:
@@ -230,8 +230,8 @@ def reshaped(call: Call) -> Seen:
     raise call.refusal(f"it takes {before} to {after}, which takes space apart")
 
 
-@rule("as_strided_")
-def as_strided(call: Call) -> Seen:
+@_rule("as_strided_")
+def _as_strided(call: Call) -> Seen:
     """How torch lays out what global pooling leaves."""
     if call.seen.dims is None:
         return call.seen
