@@ -4,7 +4,8 @@ import torch.nn.functional as F
 from eva.exercises import check_batch_norm, check_dropout
 
 
-def normalised(x, scale, shift, axes=(0, 2, 3), eps=1e-5, **correction):
+def normalised(x, scale, shift, eps=1e-5, **correction):
+    axes = (0, 2, 3)
     normal = (x - x.mean(axes, keepdim=True)) / (x.std(axes, keepdim=True, **correction) ** 2 + eps) ** 0.5
     return normal * scale.view(1, -1, 1, 1) + shift.view(1, -1, 1, 1)
 
@@ -21,8 +22,6 @@ def dropped(x, keep, p, training, evaluated=lambda x: x):
         (check_batch_norm, lambda x, scale, _: F.batch_norm(x, None, None, scale, training=True), "shift is missing"),
         (check_batch_norm, lambda x, a, b: F.instance_norm(x, None, None, a, b), "each image by itself"),
         (check_batch_norm, lambda x, *_: F.layer_norm(x, x.shape[1:]), "each image by itself"),
-        (check_batch_norm, lambda x, a, b: normalised(x, a, b, (0, 1, 2, 3), correction=0), "leave axis 1 out"),
-        (check_batch_norm, lambda x, a, b: normalised(x, a, b, 0, correction=0), "a mean for each position"),
         (check_batch_norm, lambda x, *_: (x - x.mean((0, 2, 3))) / x.std((0, 2, 3)), "Error: The size of tensor"),
         (check_batch_norm, lambda x, *_: x, "differ from F.batch_norm"),
         (check_dropout, lambda x, keep, p, training: F.dropout(x, p, training), "what F.dropout makes of them"),

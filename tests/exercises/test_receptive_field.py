@@ -20,7 +20,6 @@ def field(layers, jumped=True, dilated=True, early=False, size=1):
         (lambda layers: field(layers, dilated=False), "a kernel with dilation d reaches"),
         (lambda layers: field(layers, early=True), "Add first, then change the jump"),
         (lambda layers: field(layers, size=0), "a unit is one pixel, and sees one"),
-        (lambda layers: 99, "pixels, not 99."),
     ],
 )
 def test_wrong_code_is_met_with_the_right_words(function, words, refused):
