@@ -70,6 +70,12 @@ _AT_THE_TOP = """widget => {
     widget.evaWas = now;
     return widget.evaStill >= 3;
 }"""
+# A cell far from what is seen may not have been drawn at all: go through them until the widget is there.
+_LOOK_FOR = """async selector => {
+    const {content} = window.jupyterapp.shell.currentWidget;
+    for (let index = 0; index < content.widgets.length && !document.querySelector(selector); index++)
+        await content.scrollToItem(index);
+}"""
 _SHUT_DOWN = "async () => { await window.jupyterapp?.serviceManager.sessions.shutdownAll(); }"
 
 
@@ -191,6 +197,7 @@ class Lab:
     def widget(self, selector: str):
         """The locator of a widget on the page, once it is drawn, scrolled to the top of the notebook."""
         widget = self.page.locator(f".jp-NotebookPanel:visible {selector}")
+        self.page.evaluate(_LOOK_FOR, selector)
         widget.wait_for()
         self.page.wait_for_function(_AT_THE_TOP, arg=widget.element_handle(), polling=100)
         return widget
