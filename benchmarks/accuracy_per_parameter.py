@@ -4,8 +4,8 @@
     python -m benchmarks.accuracy_per_parameter --smoke          # seconds on a CPU
 
 Every network trains by our recipe `gpu`, shortened or stretched to `--epochs`, with each seed; the validation split is
-looked at after each epoch and decides nothing, and the test split is measured once a run, at its end, without and with
-test-time augmentation. The recipe was chosen for Net: the others may do better by one of their own.
+looked at after each epoch and decides nothing, and the test split is measured once per run, at its end, without and
+with test-time augmentation. The recipe was chosen for Net: the others may do better by one of their own.
 
 A call goes on where the last one stopped, in the middle of a run too: finished runs are lines of
 FOLDER/accuracy_per_parameter.jsonl, and the run in hand is a checkpoint in FOLDER/running. Writes
@@ -138,8 +138,8 @@ def _note(report: Line) -> str:
         if "failed" in run:
             missing += f" {run['key']['network']}, seed {run['key']['seed']}, did not train: {run['failed']}."
     return (
-        f"Accuracies in %, mean ± standard deviation of the seeds; the test split was measured once a run, without and "
-        f"with test-time augmentation. All by the recipe {report['recipe_name']!r} with {recipe['epochs']} epochs, "
+        f"Accuracies in %, mean ± standard deviation of the seeds; the test split was measured once per run, without "
+        f"and with test-time augmentation. All by the recipe {report['recipe_name']!r} with {recipe['epochs']} epochs, "
         f"which was chosen for Net: the others may do better by one of their own. PyTorch {report['torch']}, "
         f"{report['date']}. Made by `benchmarks/accuracy_per_parameter.py`, which says how.{missing}"
     )

@@ -49,7 +49,7 @@ def measure_machine(device: torch.device, dtype: torch.dtype, seconds: float, si
 
 @dataclass(frozen=True)
 class Layer:
-    """What one call of a convolution or linear layer takes: operations (two a multiply-accumulate), bytes."""
+    """What one call of a convolution or linear layer takes: operations (two per multiply-accumulate), bytes."""
 
     flops: int
     bytes: int
@@ -62,8 +62,8 @@ def layers(model: nn.Module, batch: int, itemsize: int, size: int = 32) -> list[
     found = []
 
     def note(module: nn.Module, inputs: Any, output: Any) -> None:
-        moved = inputs[0].numel() + output.numel() + module.weight.numel()
-        found.append(Layer(2 * output.numel() * module.weight[0].numel(), itemsize * moved))
+        numbers = inputs[0].numel() + output.numel() + module.weight.numel()
+        found.append(Layer(2 * output.numel() * module.weight[0].numel(), itemsize * numbers))
 
     for module in probe.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):

@@ -1,4 +1,4 @@
-"""Images a second in training and inference, peak memory, and what they are held back by.
+"""Images per second in training and inference, peak memory, and what they are held back by.
 
     python -m benchmarks.throughput             # under two minutes on a CPU, under ten on a GPU; quiet machine, please
     python -m benchmarks.throughput --smoke     # seconds

@@ -12,7 +12,7 @@ On a CPU: our recipe `cpu` beside the course's own style, which is what a first 
 momentum 0.9 and no schedule, batches of 128, RandomCrop and RandomHorizontalFlip from torchvision in a DataLoader with
 two workers. It runs with the first seed only, until it is seen at 80 %, or for `--give-up` minutes. On a GPU: our
 recipes `gpu` and `best` beside that style, a ResNet-18 by the usual recipe and the package airbench's train94 and
-train96 (benchmarks/anchors.py), all seeds. The test split is measured once a run, at its end, without and with
+train96 (benchmarks/anchors.py), all seeds. The test split is measured once per run, at its end, without and with
 test-time augmentation (benchmarks/tta.py).
 
 Writes results/time_to_accuracy.json (of a GPU: time_to_accuracy_gpu.json) and, from it, the .md beside it and the table
@@ -211,14 +211,14 @@ def _tests(runs: list[Line], level: str) -> list[float]:
 
 
 def _means(report: Line) -> list[str]:
-    """A line a style: its mean test accuracies."""
+    """A line per style: its mean test accuracies."""
     lines = []
     for style, runs in _by_style(report).items():
         if _tests(runs, "none"):
-            said = [("" if level == "none" else f"{level} ") + spread(_tests(runs, level)) + " %"
-                    for level in LEVELS if _tests(runs, level)]  # fmt: skip
+            tests = [("" if level == "none" else f"{level} ") + spread(_tests(runs, level)) + " %"
+                     for level in LEVELS if _tests(runs, level)]  # fmt: skip
             seeds = f"{len(runs)} seeds" if len(runs) > 1 else "1 seed"
-            lines.append(f"- {style}: test accuracy of {seeds} {'; '.join(said)}.")
+            lines.append(f"- {style}: test accuracy of {seeds} {'; '.join(tests)}.")
     return lines
 
 
@@ -231,8 +231,8 @@ def _ratios(report: Line, targets: Sequence[float]) -> list[str]:
         mine = next((style for style, found in times.items() if all(found)), None)
         if mine and others:
             median = statistics.median(times[mine])
-            said = [f"{_ratio(target, median, groups[style])} as {style}" for style in others]
-            lines.append(f"- To {100 * target:.0f} %, {mine}: {', '.join(said)} (medians of seeds).")
+            ratios = [f"{_ratio(target, median, groups[style])} as {style}" for style in others]
+            lines.append(f"- To {100 * target:.0f} %, {mine}: {', '.join(ratios)} (medians of seeds).")
     return lines
 
 

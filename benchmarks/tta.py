@@ -31,8 +31,8 @@ def logits(model: nn.Module, images: Tensor, level: str) -> Tensor:
         return mirrored(model, images)
     height, width = images.shape[2:]
     padded = F.pad(images, (1, 1, 1, 1), mode="reflect")
-    moved = [mirrored(model, padded[:, :, by : by + height, by : by + width]) for by in (0, 2)]
-    return mirrored(model, images) / 2 + (moved[0] + moved[1]) / 4
+    shifted = [mirrored(model, padded[:, :, by : by + height, by : by + width]) for by in (0, 2)]
+    return mirrored(model, images) / 2 + (shifted[0] + shifted[1]) / 4
 
 
 @torch.no_grad()

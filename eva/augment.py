@@ -65,7 +65,7 @@ def mixup(
     share = _beta(len(images), alpha, rng)
     partner = torch.randperm(len(images), generator=rng, device=images.device)
     mixed = images.lerp(images[partner], 1 - share.to(images.dtype)[:, None, None, None])
-    return mixed, _blended(labels, partner, share, classes)
+    return mixed, _mixed_labels(labels, partner, share, classes)
 
 
 def cutmix(
@@ -83,7 +83,7 @@ def cutmix(
     box = _boxes(images, rng, (side * height).long(), (side * width).long())
     partner = torch.randperm(count, generator=rng, device=images.device)
     share = 1 - box.float().mean((1, 2, 3))
-    return images[partner].where(box, images), _blended(labels, partner, share, classes)
+    return images[partner].where(box, images), _mixed_labels(labels, partner, share, classes)
 
 
 def _boxes(images: Tensor, rng: torch.Generator, rows: Tensor, columns: Tensor) -> Tensor:
@@ -109,7 +109,7 @@ def _beta(count: int, alpha: float, rng: torch.Generator) -> Tensor:
     return 0.5 + 0.5 * across.sign() / (1 + 1 / ((radius ** (-1 / alpha) - 1) * across**2)).sqrt()
 
 
-def _blended(labels: Tensor, partner: Tensor, share: Tensor, classes: int) -> Tensor:
+def _mixed_labels(labels: Tensor, partner: Tensor, share: Tensor, classes: int) -> Tensor:
     """Each label's one-hot row times its share, and its partner's times the rest: float (N, classes)."""
     onehot = F.one_hot(labels, classes).to(share.dtype)
     return onehot.lerp(onehot[partner], 1 - share[:, None])

@@ -47,7 +47,7 @@ def test_net_in_three_widths_is_as_large_as_its_name_says():
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_networks_give_one_logit_a_class_and_every_weight_learns(name):
+def test_networks_give_one_logit_per_class_and_every_weight_learns(name):
     model = NETWORKS[name](classes=3)
     model(torch.randn(2, 3, 16, 16)).square().sum().backward()
     with torch.no_grad():
@@ -249,7 +249,7 @@ def test_airbench_reads_the_same_images_and_is_measured_like_us(splits, monkeypa
     seen = {}
     package, utils = ModuleType("airbench"), ModuleType("airbench.utils")
     utils.CIFAR_MEAN, utils.CIFAR_STD = torch.full((3,), 0.5), torch.full((3,), 0.25)
-    utils.print_columns = utils.print_training_details = lambda *args, **named: pytest.fail("it printed")
+    utils.print_columns = utils.print_training_details = lambda *args, **options: pytest.fail("it printed")
 
     def train94(run: int, epochs: float = 9.9, verbose: bool = True) -> nn.Module:
         if not verbose:
@@ -289,8 +289,8 @@ def test_the_roofline_takes_the_longer_of_arithmetic_and_memory():
 def test_layers_take_the_operations_that_torch_counts(name):
     model = NETWORKS[name]()
     assert sum(layer.flops for layer in layers(model, 4, 2)) == 4 * 2 * count_macs(model)
-    moved = layers(nn.Conv2d(3, 8, 3, padding=1, bias=False), 4, 2)[0].bytes
-    assert moved == 2 * (4 * 3 * 32 * 32 + 4 * 8 * 32 * 32 + 8 * 3 * 3 * 3)
+    in_bytes = layers(nn.Conv2d(3, 8, 3, padding=1, bias=False), 4, 2)[0].bytes
+    assert in_bytes == 2 * (4 * 3 * 32 * 32 + 4 * 8 * 32 * 32 + 8 * 3 * 3 * 3)
 
 
 def test_the_exponent_of_a_power_law():
@@ -345,9 +345,9 @@ def test_pages_are_of_what_was_measured(path, page):
 
 def test_every_benchmark_is_in_the_readmes():
     folder = Path(throughput.__file__).parent
-    said = (folder / "README.md").read_text()
+    readme = (folder / "README.md").read_text()
     runnable = [path.stem for path in folder.glob("*.py") if "__main__" in path.read_text()]
-    assert [name for name in runnable if f"benchmarks.{name}" not in said] == []
+    assert [name for name in runnable if f"benchmarks.{name}" not in readme] == []
     for path in folder.glob("*.py"):
         assert len(path.read_text().splitlines()) <= 350
 
