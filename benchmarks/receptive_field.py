@@ -84,9 +84,9 @@ def compare(name: str, model: nn.Module, end: str) -> str:
         return caught[-1]
 
     agreed = [probe(model, field, trunk, axis, short=96) for axis in (0, 1)]
-    said = "yes" if all(agreed) else "NO"
+    agrees = "yes" if all(agreed) else "NO"
     whole = "yes" if field.whole_image else "no"
-    return f"| {name} | {field.size[0]} | {field.jump[0]} | {field.start[0]} | {whole} | {said} | {seconds:.2f} |"
+    return f"| {name} | {field.size[0]} | {field.jump[0]} | {field.start[0]} | {whole} | {agrees} | {seconds:.2f} |"
 
 
 def cost() -> str:

@@ -6,10 +6,9 @@ import io
 import json
 import os
 import tempfile
-from collections import Counter
 from collections.abc import Callable
+from itertools import pairwise, zip_longest
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -94,42 +93,36 @@ def summary(model: nn.Module, input_size: tuple[int, int, int] = (3, 32, 32)) ->
     field = receptive_field(model, input_size)
     probe = copy.deepcopy(unwrapped(model)).cpu().float().eval()
     names = {module: name for name, module in probe.named_modules()}
-    watched: Counter[str] = Counter()  # torchsummary watches a module once for each place that it has in the model
-    ran: Counter[str] = Counter()
-    columns: list[tuple[str, str]] = []
     counter = FlopCounterMode(display=False)
-    counted = 0
-
-    def note(module: nn.Module, inputs: Any, output: Any) -> None:
-        nonlocal counted
-        name, done = names[module], counter.get_total_flops() // 4  # a batch of two, two operations per MAC
-        calls = field.modules.get(name, [])[ran[name] // watched[name] :]
-        sees = ("all" if calls[0].whole else shown(calls[0].size)) if calls else ""
-        columns.append((f"{done - counted:,}", sees))
-        counted = done
-        ran[name] += 1
+    macs, sees = [0], list[str]()  # until each row, from 0 on; what its output sees
 
     def watch(module: nn.Module) -> None:
-        if module is not probe and not isinstance(module, nn.Sequential | nn.ModuleList):
-            module.register_forward_hook(note)
-            watched[names[module]] += 1
+        if module is probe or isinstance(module, nn.Sequential | nn.ModuleList):
+            return
+        outputs = iter(field.modules.get(names[module], []))
 
-    probe.apply(watch)
+        def note(*_: object) -> None:
+            macs.append(counter.get_total_flops() // 4)  # a batch of two, two operations per MAC
+            output = next(outputs, None)
+            sees.append("" if output is None else "all" if output.whole else shown(output.size))
+
+        module.register_forward_hook(note)
+
+    probe.apply(watch)  # as torchsummary does: a hook, and so a row, for each place that a module has in the model
     printed = io.StringIO()
     with torch.random.fork_rng(devices=[]), torch.no_grad(), counter, contextlib.redirect_stdout(printed):
         torchsummary.summary(probe, input_size, device="cpu")
-    return _beside(printed.getvalue(), columns, count_parameters(model))
+    cells = [(f"{after - before:,}", size) for (before, after), size in zip(pairwise(macs), sees, strict=True)]
+    return _beside(printed.getvalue(), cells, macs[-1], count_parameters(model))
 
 
-def _beside(table: str, columns: list[tuple[str, str]], true_total: int) -> str:
-    """torchsummary's printed table with two columns more, and what is to be said of its total."""
-    head, rule, *rest = table.splitlines()[1:]
-    rows, totals = rest[: len(columns)], rest[len(columns) :]
-    lines = [f"{head}{'MACs':>15}{'Field':>9}", rule + "=" * 24]
-    lines += [f"{row}{macs:>15}{size:>9}" for row, (macs, size) in zip(rows, columns, strict=True)]
-    lines += [totals[0] + "=" * 24, *totals[1:-1]]
-    total = int(totals[1].rpartition(" ")[2].replace(",", ""))
-    if total != true_total:
-        lines.append(f"torchsummary counts {total:,} parameters; the model has {true_total:,}.")
-    macs = sum(int(macs.replace(",", "")) for macs, _ in columns)
-    return "\n".join([*lines, f"MACs of one image: {macs:,}", "-" * len(rule)])
+def _beside(printed: str, cells: list[tuple[str, str]], macs: int, parameters: int) -> str:
+    """torchsummary's table with two columns more, and below it the model's MACs, and its parameters if they differ."""
+    _, *table, bottom = printed.splitlines()
+    columns = [f"{count:>15}{size:>9}" for count, size in [("MACs", "Field"), *cells]]
+    columns = [columns[0], "=" * 24, *columns[1:], "=" * 24]
+    lines = [left + right for left, right in zip_longest(table, columns, fillvalue="")]
+    total = int(table[len(columns)].split()[-1].replace(",", ""))
+    if total != parameters:
+        lines.append(f"torchsummary counts {total:,} parameters; the model has {parameters:,}.")
+    return "\n".join([*lines, f"MACs of one image: {macs:,}", bottom])

@@ -157,16 +157,16 @@ def graphs(draw, channels=2):
         kernel, stride = draw(st.sampled_from([1, 3, 5])), draw(st.sampled_from([1, 1, 2]))
         dilation = draw(st.integers(1, 3))
         padding = dilation * (kernel // 2)
-        one = conv(channels, channels, kernel, stride, padding, dilation)
+        layer = conv(channels, channels, kernel, stride, padding, dilation)
         kind = draw(st.sampled_from(["conv", "pool", "residual", "concatenation"]))
         if kind == "conv":
-            layers.append(one)
+            layers.append(layer)
         elif kind == "pool":
             layers.append(draw(st.sampled_from([nn.MaxPool2d, nn.AvgPool2d]))(3, stride, 1))
         else:
             other = conv(channels, channels, (3, 1), stride, (1, 0))
             join = (lambda a, b: a + b) if kind == "residual" else (lambda a, b: torch.cat([a, b], 1))
-            layers.append(Calls(lambda pair, x, join=join: join(pair[0](x), pair[1](x)), one, other))
+            layers.append(Calls(lambda pair, x, join=join: join(pair[0](x), pair[1](x)), layer, other))
             if kind == "concatenation":
                 layers.append(conv(2 * channels, channels, 1))
     return nn.Sequential(*layers)
@@ -301,12 +301,12 @@ def test_wrapped_models_are_unwrapped():
 
 
 def test_the_table_names_modules_and_sizes():
-    shown = str(receptive_field(nn.Sequential(conv(3, 4, 3, padding=1), nn.MaxPool2d(2), conv(4, 8, (3, 5)))))
-    rows = [line.split() for line in shown.splitlines()]
+    table = str(receptive_field(nn.Sequential(conv(3, 4, 3, padding=1), nn.MaxPool2d(2), conv(4, 8, (3, 5)))))
+    rows = [line.split() for line in table.splitlines()]
     assert rows[0] == ["module", "operation", "output", "kernel", "stride", "dilation", "size", "jump", "start"]
     assert rows[1] == ["0", "convolution", "4x32x32", "3", "1", "1", "3", "1", "-1"]
     assert rows[3] == ["2", "convolution", "8x14x12", "3x5", "1", "1", "8x12", "2", "-1"]
-    assert shown.endswith("A unit of the trunk sees 8x12 pixels.")
+    assert table.endswith("A unit of the trunk sees 8x12 pixels.")
 
 
 def test_a_notebook_shows_the_same_table_in_html():
@@ -341,8 +341,8 @@ def test_the_effective_field_lies_inside_the_theoretical_one():
     heat = effective_receptive_field(model, torch.randn(4, 3, 33, 33)).heat
     rows, columns = heat.nonzero().T
     assert (rows.max() - rows.min() + 1, columns.max() - columns.min() + 1) == receptive_field(model).size == (7, 7)
-    one = effective_receptive_field(model, torch.randn(4, 3, 33, 33), layer=model[0]).heat
-    assert (one > 0).sum() == 9
+    heat = effective_receptive_field(model, torch.randn(4, 3, 33, 33), layer=model[0]).heat
+    assert (heat > 0).sum() == 9
 
 
 def test_measuring_the_effective_field_leaves_the_model_alone():
@@ -381,36 +381,34 @@ def test_the_table_of_torchvisions_networks_is_of_this_calculator():
 
 @pytest.mark.parametrize("seed", range(8))
 def test_the_box_of_a_unit_is_what_turns_it_nan(seed):
-    """Of a random chain on an image that is not square, for units in the corners, at the borders and inside."""
+    """Of a random chain, other along rows than along columns: units in the corners, over the padding, and inside."""
     rng = torch.Generator().manual_seed(seed)
 
     def draw(low, high):
-        return int(torch.randint(low, high + 1, (), generator=rng))
+        return tuple(torch.randint(low, high + 1, (2,), generator=rng).tolist())
 
-    layers = []
-    for _ in range(draw(1, 3)):
-        kernel, dilation = draw(1, 4), draw(1, 2)
-        layers.append(nn.Conv2d(1, 1, kernel, draw(1, 2), padding=draw(0, 3), dilation=dilation))
-    model = nn.Sequential(*layers).double()
-    for weight in model.parameters():
+    model = nn.Sequential(*(conv(1, 1, draw(1, 4), draw(1, 2), draw(0, 3), draw(1, 2)) for _ in range(1 + seed % 3)))
+    for weight in model.double().parameters():
         nn.init.ones_(weight)  # no path is lost to a zero
-    height, width = 33, 27
-    field, image = receptive_field(model, (1, height, width)), torch.zeros(1, 1, height, width, dtype=torch.float64)
-    rows, columns = model(image).shape[2:]
-    for unit in ((0, 0), (rows - 1, columns - 1), (rows // 2, columns // 2), (0, columns - 1)):
-        left, top, right, bottom = field.box(unit)
-        for axis, (first, last), length in ((2, (top, bottom), height), (3, (left, right), width)):
-            touched = []
-            for place in range(length):
-                broken = image.clone()
-                broken.select(axis, place).fill_(float("nan"))
-                if model(broken)[0, 0, unit[0], unit[1]].isnan():
-                    touched.append(place)
-            inside = [place for place in range(first, last) if 0 <= place < length]
-            assert not set(touched) - set(inside), "no pixel outside of the box"
-            if min(left, top) >= 0 and right <= width and bottom <= height:  # there may be holes, but its ends are read
+    image = torch.zeros(1, 1, 61, 53, dtype=torch.float64)
+    field, (rows, columns) = receptive_field(model, (1, 61, 53)), model(image).shape[2:]
+    for axis, length in enumerate(image.shape[2:]):
+        poisoned = image.repeat(length, 1, 1, 1)  # row (or column) i of image i
+        poisoned.transpose(1, 2 + axis)[range(length), range(length)] = float("nan")
+        outputs = model(poisoned)[:, 0].isnan()
+        for unit in ((0, 0), (rows - 1, columns - 1), (rows // 2, columns // 2), (0, columns - 1)):
+            first, last = field.box(unit)[1 - axis :: 2]
+            reached = {unit[axis]}
+            for layer in reversed(model):
+                kernel, stride, padding, dilation = (
+                    getattr(layer, name)[axis] for name in ("kernel_size", "stride", "padding", "dilation")
+                )
+                reached = {i * stride - padding + tap * dilation for i in reached for tap in range(kernel)}
+            assert (first, last - 1) == (min(reached), max(reached)), "by hand, into the padding"
+            touched = outputs[:, unit[0], unit[1]].nonzero().flatten().tolist()
+            assert all(first <= pixel < last for pixel in touched), "no pixel outside of the box"
+            if first >= 0 and last <= length:  # there may be holes, but its ends are read
                 assert (touched[0], touched[-1]) == (first, last - 1)
-        assert (bottom - top, right - left) == field.size
 
 
 @pytest.mark.parametrize("unit", [(0, 0), (3, 5), (7, 7)])

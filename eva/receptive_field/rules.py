@@ -145,9 +145,9 @@ def _windowed(
     """A window widens what is seen, by Araujo's arithmetic, and is a layer of the table."""
     seen, ndim = call.seen, call.result.ndim
     if len(kernel) > 2:
-        raise call.refusal("only two-dimensional maps are followed")
+        raise call.refusal("only two-dimensional maps are followed", call.name.strip("_"))
     if seen.dims not in ((ndim - 2, ndim - 1), (ndim - 1, ndim - 2)):
-        raise call.refusal("it does not run over rows and columns")
+        raise call.refusal("it does not run over rows and columns", call.name.strip("_"))
     along = (0, 1) if seen.dims[0] < seen.dims[1] else (1, 0)  # which part of the kernel lies along rows, columns
     k, s, p, d = (both(value if len(value) == 2 else [value[0]] * 2) for value in (kernel, stride, padding, dilation))
     rows, columns = (seen.spans[axis].window(k[i], s[i], p[i], d[i]) for axis, i in enumerate(along))
