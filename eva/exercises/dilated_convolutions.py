@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, nn
 
-from eva.exercises.grading import Question, Trial, Wrong, exercise, integer, name_of, something
+from eva.exercises.grading import Question, Trial, Wrong, exercise, from_numpy, integer, name_of, something
 from eva.receptive_field import receptive_field
 
 
@@ -37,6 +37,8 @@ def check_dilations(rng: Generator) -> Trial:
 def _judge_dilations(function: Callable) -> None:
     dilations = function()
     something(name_of(function), dilations)
+    if isinstance(dilations, tuple | list):
+        dilations = type(dilations)(map(from_numpy, dilations))
     three = isinstance(dilations, tuple | list) and len(dilations) == 3
     if not three or not all(isinstance(dilation, int) and dilation > 0 for dilation in dilations):
         raise Wrong(f"`{name_of(function)}` must return three whole numbers from 1 up, and returned {dilations!r}.")

@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
+from torch.utils._pytree import tree_map_only
 
 Trial = Iterator[Callable[[Callable], None]]  # questions, or functions that try a learner's function and raise Wrong
 Table = list[tuple[Any, ...]]  # rows: what a wrong idea gives, one value or several, and the words for it
@@ -32,10 +34,11 @@ class SuchAs:
 class Question:
     """Called with a learner's function, it asks once, and raises Wrong unless the answer is the truth.
 
-    A truth is a tensor, a whole number (which must be met exactly), a float, or a tuple of them.
+    A truth is a tensor, a whole number (which must be met exactly), a float, or a tuple of them; an answer may be
+    numpy's.
     """
 
-    arguments: tuple[Any, ...]  # of the learner's function, which gets copies of the tensors
+    arguments: tuple[Any, ...]  # of the learner's function, which gets copies of the tensors and lists
     truth: Any
     wrong_ideas: Table  # the first row that fits the answer counts
     opening: Callable[[Any], str] | None = None  # what stands before the words, made of the answer
@@ -45,7 +48,7 @@ class Question:
     within: float = 1e-6  # by how much a float may differ
 
     def __call__(self, function: Callable) -> None:
-        arguments = (given.clone() if isinstance(given, Tensor) else given for given in self.arguments)
+        arguments = tree_map_only(Tensor, Tensor.clone, self.arguments)  # a new list, too, for each list in them
         answer = self._read(name_of(function), function(*arguments), self.truth)
         if self._fits(answer, self.truth):
             return
@@ -72,17 +75,18 @@ class Question:
         """The learner's `value` as what `like` is: a tensor of its shape, a number, or a tuple of them."""
         like = like.example if isinstance(like, SuchAs) else like
         something(name, value)
+        kind, value = type(value).__name__, from_numpy(value)
         if isinstance(like, tuple):
             if isinstance(value, Tensor) and value.ndim == 1:
                 value = value.tolist()
             if not isinstance(value, tuple | list) or len(value) != len(like):
-                raise Wrong(f"`{name}` must return {self.returns}, and returned {type(value).__name__}.")
+                raise Wrong(f"`{name}` must return {self.returns}, and returned {kind}.")
             if any(part is None or part is Ellipsis for part in value):
                 raise Wrong(f"`{name}` returned nothing for one of {self.returns}.")
             return tuple(self._read(name, *pair) for pair in zip(value, like, strict=True))
         if isinstance(like, Tensor):
             if not isinstance(value, Tensor):
-                raise Wrong(f"`{name}` must return a tensor, and returned {type(value).__name__}.")
+                raise Wrong(f"`{name}` must return a tensor, and returned {kind}.")
             if value.shape != like.shape:
                 words = self._words_for(value)  # the wrong idea may be one of shape
                 reason = f": {words}" if words else f", and returned {tuple(value.shape)}."
@@ -91,7 +95,7 @@ class Question:
         if isinstance(value, Tensor) and value.ndim == 0:
             value = value.item()
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise Wrong(f"`{name}` must return a number, and returned {type(value).__name__}.")
+            raise Wrong(f"`{name}` must return a number, and returned {kind}.")
         if self.whole and not isinstance(value, int):
             raise Wrong(f"`{name}` returned {value!r}: {self.whole}")
         return value
@@ -137,6 +141,13 @@ def something(name: str, value: Any) -> None:
 def integer(rng: Generator, low: int, high: int) -> int:
     """A random integer from `low` to `high`, both included."""
     return int(torch.randint(low, high + 1, (), generator=rng))
+
+
+def from_numpy(value: Any) -> Any:
+    """A number of numpy's as Python's, an array as a tensor; anything else as it is."""
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+        return torch.from_numpy(np.ascontiguousarray(value)) if value.ndim else value.item()
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def close(a: Tensor, b: Tensor) -> bool:

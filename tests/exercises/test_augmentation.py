@@ -33,7 +33,7 @@ def test_other_right_code_is_right(solution, verdict):
         (lambda i, o, p, s: mixup(i, o, p.flip(0).sort(descending=True)[0], s), "with the batch turned round"),
         (lambda i, o, p, s: mixup(i + 1, o, p, s), "the images differ from share"),
         (lambda i, o, p, s: mixup(i, o + 1, p, s), "the labels differ from share"),
-        (lambda i, o, p, s: (i, o.numpy()), "must return a tensor, and returned ndarray"),
+        (lambda i, o, p, s: (i, o.tolist()), "must return a tensor, and returned list"),
     ],
 )
 def test_wrong_code_is_met_with_the_right_words(function, words, refused):

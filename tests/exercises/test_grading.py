@@ -28,7 +28,7 @@ def stops(*_):
         (check_normalise, stub, "`stub` returned nothing."),
         (check_normalise, stops, "`stops` stopped with RuntimeError: oh"),
         (check_normalise, lambda images, mean, std: (images / 255 - mean) / std, "Error: The size of tensor"),
-        (check_normalise, lambda images, mean, std: images.numpy(), "must return a tensor, and returned ndarray"),
+        (check_normalise, lambda images, mean, std: images.tolist(), "must return a tensor, and returned list"),
         (
             check_normalise,
             lambda images, mean, std: images[0] / 255,

@@ -54,3 +54,36 @@ def test_the_folded_solution_is_right(notebook, check, stub, solution, verdict):
     exec(solution, scope := dict(SCOPE))
     name = CALL.search(stub)[2]
     assert verdict(getattr(eva.exercises, check), scope[name]) == f"Right, {getattr(eva.exercises, check).right}.\n"
+
+
+def as_numpy(answer):
+    if isinstance(answer, tuple | list):
+        return type(answer)(map(as_numpy, answer))
+    if isinstance(answer, bool) or not isinstance(answer, int | float | torch.Tensor):
+        return answer
+    return numpy.asarray(answer)[()]  # numpy.int64, numpy.float64, or an array
+
+
+@each_exercise
+def test_an_answer_of_numpys_is_right_too(notebook, check, stub, solution, verdict):
+    exec(solution, scope := dict(SCOPE))
+    solved = scope[CALL.search(stub)[2]]
+    assert verdict(getattr(eva.exercises, check), lambda *given: as_numpy(solved(*given))).startswith("Right, ")
+
+
+@each_exercise
+def test_what_a_check_hands_out_may_be_worked_on_in_place(notebook, check, stub, solution, verdict):
+    exec(solution, scope := dict(SCOPE))
+    solved = scope[CALL.search(stub)[2]]
+
+    def ruining(*given):
+        before = [thing.clone() if isinstance(thing, torch.Tensor) else thing for thing in given]
+        answer = solved(*before)
+        for thing in given:
+            if isinstance(thing, torch.Tensor):
+                thing.zero_()
+            elif isinstance(thing, list):
+                thing.clear()
+        return answer
+
+    assert verdict(getattr(eva.exercises, check), ruining).startswith("Right, ")
