@@ -1,6 +1,7 @@
 """The calculator against the NaN probe of benchmarks/receptive_field.py, which knows nothing of kernels and strides."""
 
 import re
+import threading
 from dataclasses import replace
 
 import pytest
@@ -282,6 +283,29 @@ def test_the_model_and_the_random_state_are_left_alone(fails):
     assert all(not module._forward_hooks and not module._forward_pre_hooks for module in model.modules())
     assert not nn.modules.module._global_forward_hooks
     assert not nn.modules.module._global_forward_pre_hooks
+
+
+def test_a_network_that_runs_in_another_thread_meanwhile_is_not_followed():
+    """As when a learner moves a slider while a cell trains. The other one begins and ends within ours, in turn."""
+    other, begins, ended = nn.Sequential(nn.Sequential(conv(3, 3, 3), nn.ReLU())), threading.Event(), threading.Event()
+
+    def run_other():
+        begins.wait(10)
+        with torch.no_grad():
+            other(torch.zeros(1, 3, 8, 8))
+        ended.set()
+
+    def let_it_run(layers, x):
+        begins.set()
+        assert ended.wait(10)
+        return layers[1](layers[0](x))
+
+    thread = threading.Thread(target=run_other)
+    thread.start()
+    field = receptive_field(nn.Sequential(Calls(let_it_run, conv(3, 3, 3), conv(3, 3, 5))))
+    thread.join()
+    assert [layer.module for layer in field.layers] == ["0.layers.0", "0.layers.1"]
+    assert field.size == (7, 7)
 
 
 def test_shared_modules_and_tied_weights_are_followed_and_left_alone():

@@ -4,6 +4,7 @@ The operations are followed as they run, not the modules, so that functional cal
 on "meta" tensors, which have shapes and no values.
 """
 
+import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -131,16 +132,23 @@ def _run_on_meta(model: nn.Module, input_size: tuple[int, int, int]) -> tuple[Tr
 def _watching(model: nn.Module, running: list[str], note: Callable[[str, object], None]) -> Iterator[None]:
     """Keep the names of the modules that are running on the stack `running`, and tell `note` of each one's output.
 
-    Global hooks do it: the model's own stay as they are.
+    Global hooks do it: the model's own stay as they are. They heed this model in this thread alone: another one may be
+    training meanwhile.
     """
-    names = {module: name for name, module in model.named_modules()}
+    names, thread = {module: name for name, module in model.named_modules()}, threading.get_ident()
+
+    def ours(module: nn.Module) -> bool:
+        return module in names and threading.get_ident() == thread
+
+    def entered(module: nn.Module, inputs: object) -> None:
+        if ours(module):
+            running.append(names[module])
 
     def left(module: nn.Module, inputs: object, output: object) -> None:
-        note(running.pop(), output)
+        if ours(module):
+            note(running.pop(), output)
 
-    before = nn.modules.module.register_module_forward_pre_hook(
-        lambda module, _: running.append(names.get(module, "?"))
-    )
+    before = nn.modules.module.register_module_forward_pre_hook(entered)
     after = nn.modules.module.register_module_forward_hook(left, always_call=True)
     try:
         yield

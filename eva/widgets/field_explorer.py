@@ -18,7 +18,7 @@ from torch import Tensor
 from eva.data import shapes
 from eva.widgets.chain import CANVAS, HEADS, OFFERED, PRESETS, Analysis, LayerChoice, analyse, picture
 from eva.widgets.pictures import png
-from eva.widgets.skin import Skin, part, sized
+from eva.widgets.skin import Skin, one_at_a_time, part, sized
 
 OWN = "your own"  # what the list of presets shows for a chain that is none of them
 
@@ -64,7 +64,8 @@ class ReceptiveFieldExplorer(Skin):
         heads = [Label(title, layout=sized(width)) for title, width in _COLUMNS.values()]
         wide = {"layout": sized(340), "style": {"description_width": "initial"}}  # for the longest name
         self.preset = part(Dropdown(options=[*PRESETS, OWN], description="chain", **wide), "preset")
-        self.table, self.readout = VBox([HBox(heads)]), part(HTML(), "readout")
+        self.table = part(VBox([HBox(heads)], layout=Layout(overflow="auto")), "layers")  # scrolls where it is narrow
+        self.readout = part(HTML(), "readout")
         self.picture = part(ipywidgets.Image(format="png", layout=sized(CANVAS)), "picture")
         button = part(Button(description="add a layer", icon="plus"), "add")
         words = VBox([self.error, self.readout], layout=Layout(flex="1 1 340px", margin="0 0 0 12px"))
@@ -150,10 +151,12 @@ class ReceptiveFieldExplorer(Skin):
         remove.on_click(lambda _: self.remove(index))
         return HBox([Label(f"{index}", layout=sized(_COLUMNS["layer"][1])), *controls.values(), remove]), controls
 
+    @one_at_a_time
     def _set_other(self, index: int, name: str, value: int) -> None:
         if value != getattr(self.layers[index], name):  # equal where `_change` set the control
             self.set(index, **{name: value})
 
+    @one_at_a_time
     def _choose_other(self, name: str) -> None:
         if name != OWN and PRESETS[name] != self.layers:  # likewise
             self.choose(name)

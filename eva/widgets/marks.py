@@ -47,7 +47,8 @@ class Marks(MutableMapping[int, Mark]):
 
     data: names the data set and which of its images the indices count: `Split.indices` count the training images, or
     the test images. Each row of the file repeats it, so that the file stays a plain table. Where `path` exists, its
-    marks are read back. `save` writes again by hand, to another `path` if that was set.
+    marks are read back. `save` writes again by hand, to another `path` if that was set; `unsaved` says why that is
+    needed, and is empty where it is not.
     Raises MarksError, naming the line, where the file is of other data or not one of marks; it is then left alone, as
     it is when another program changed it meanwhile. Raises OSError where a change cannot be written: it is kept in
     memory, and written with the next one that can be. Raises ValueError for an index that is negative, TypeError for
@@ -56,6 +57,7 @@ class Marks(MutableMapping[int, Mark]):
 
     def __init__(self, path: str | os.PathLike[str], data: str) -> None:
         self.path, self.data = Path(path), data
+        self.unsaved = ""  # why the last change is not in the file yet
         self._written = _bytes(self.path)
         self._marks = {} if self._written is None else _parsed(self._written, self.path, data)
 
@@ -96,11 +98,19 @@ class Marks(MutableMapping[int, Mark]):
         writer = csv.writer(table)
         writer.writerow(COLUMNS)
         writer.writerows((self.data, index, mark.verdict, mark.note) for index, mark in self.items())
-        new = table.getvalue().encode()
+        try:
+            self._write(table.getvalue().encode())
+        except (MarksError, OSError) as error:
+            self.unsaved = str(error)
+            raise
+        self.unsaved = ""
+
+    def _write(self, new: bytes) -> None:
         try:
             if _bytes(self.path) not in (None, self._written, new):
                 raise MarksError(
-                    f"{self.path} holds something else than what was last read or written here, and was left as it is. "
+                    f"{self.path} holds something else than what was last read or written here, and was left as it is: "
+                    f"your {len(self)} marks are kept in memory only. "
                     "Is it open elsewhere? Read it again with Marks(path, data), or set `path` to a new file"
                 )
             with replacing(self.path) as file:

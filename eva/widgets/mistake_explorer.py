@@ -20,7 +20,7 @@ from eva.plotting import mistakes_grid
 from eva.widgets.gallery import Gallery, View
 from eva.widgets.marks import Mark
 from eva.widgets.panels import PAGE, STYLE, DetailPanel, FilterPanel, MarkingPanel, MatrixPanel, PagePanel, page_range
-from eva.widgets.skin import Skin, part
+from eva.widgets.skin import Skin, one_at_a_time, part
 
 
 class MistakeExplorer(Skin):
@@ -129,6 +129,7 @@ class MistakeExplorer(Skin):
         name = html.escape(self.gallery.name)
         return f"<b>{name}: {count:,} images, {mistakes:,} mistakes ({mistakes / count:.1%})</b>{since}"
 
+    @one_at_a_time
     def _set_other(self, name: str, value: Any) -> None:
         if value != getattr(self.view, name):  # equal where `_show` set the control
             self.set(**{name: value})

@@ -16,7 +16,7 @@ from eva.plotting import BLUE, ORANGE
 from eva.widgets.gallery import Gallery, View
 from eva.widgets.marks import VERDICTS, Marks
 from eva.widgets.pictures import enlarged, png
-from eva.widgets.skin import part, sized
+from eva.widgets.skin import alarm, one_at_a_time, part, sized
 
 PAGE = 18  # images
 MOST = 20  # classes that a matrix of buttons can still show
@@ -102,6 +102,7 @@ class FilterPanel(HBox):
             control.value = percent if name == "confidence" else _ANY if value is None else value
         self._showing = False
 
+    @one_at_a_time
     def _moved(self, name: str) -> None:
         if not self._showing:  # else a view that the slider cannot show, in whole per cent, would be rounded
             self._change(name, self._value(name))
@@ -141,7 +142,7 @@ class PagePanel(VBox):
     def _tile(self, number: int) -> Button:
         tile = part(Button(layout=Layout(width=f"{_TILE + 6}px", height=f"{_TILE + 28}px", margin="2px")), "tile")
         tile.add_class(f"{self._key}-{number}")
-        tile.on_click(lambda _: self._select(self._positions[number]))
+        tile.on_click(one_at_a_time(lambda _: self._select(self._positions[number])))
         return tile
 
     def _background(self, number: int, position: int) -> str:
@@ -225,13 +226,16 @@ class MarkingPanel(VBox):
         self._verdict.value = mark.verdict if mark else UNMARKED
         self._note.disabled = mark is None
         counts = ", ".join(f"{SIGNS[verdict]} {count} {verdict}" for verdict, count in self._marks.tally().items())
-        self._tally.value = f"Marked: {counts}. Kept in {html.escape(str(self._marks.path))}"
+        kept = "" if self._marks.unsaved else f" Kept in {html.escape(str(self._marks.path))}"
+        self._tally.value = f"Marked: {counts}.{kept}{self._marks.unsaved and alarm(self._marks.unsaved)}"
 
+    @one_at_a_time
     def _judge(self, verdict: str) -> None:
         mark = self._marks.get(self._index)
         if verdict != (mark.verdict if mark else UNMARKED):  # equal where `show` set it
             self._change(None if verdict == UNMARKED else verdict, self._note.value)
 
+    @one_at_a_time
     def _annotate(self, note: str) -> None:
         mark = self._marks.get(self._index)
         if mark and note != mark.note:  # likewise

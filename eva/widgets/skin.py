@@ -3,11 +3,30 @@
 import base64
 import html
 import io
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from typing import Any
 
 from ipywidgets import HTML, Layout, VBox
+
+_HANDLERS = threading.RLock()
+
+
+def one_at_a_time(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """`handler`, which waits until no other one of these runs.
+
+    JupyterLab has some messages of a control handled in the kernel's main thread and others in one beside it: without
+    this, two changes in quick succession would each be made to what the other has only half shown.
+    """
+
+    @wraps(handler)
+    def waiting(*arguments: Any, **named: Any) -> Any:
+        with _HANDLERS:
+            return handler(*arguments, **named)
+
+    return waiting
 
 
 class Skin(VBox):
@@ -28,13 +47,18 @@ class Skin(VBox):
 
     @contextmanager
     def _errors_shown(self) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:
-            message = html.escape(str(error))
-            self.error.value = f'<div style="color: var(--jp-error-color1, #b00020); line-height: 1.4">{message}</div>'
-            raise
-        self.error.value = ""
+        with _HANDLERS:
+            try:
+                yield
+            except Exception as error:
+                self.error.value = alarm(str(error))
+                raise
+            self.error.value = ""
+
+
+def alarm(message: str) -> str:
+    """HTML of a red line, in a light and in a dark page."""
+    return f'<div style="color: var(--jp-error-color1, #b00020); line-height: 1.4">{html.escape(message)}</div>'
 
 
 def part(widget: Any, name: str) -> Any:

@@ -1,4 +1,5 @@
 import io
+from concurrent.futures import ThreadPoolExecutor
 
 import matplotlib.pyplot as plt
 import pytest
@@ -160,6 +161,33 @@ def test_moving_a_slider_leaves_the_random_state_alone(explorer):
     control(explorer, 0, "dilation").value = 5
     explorer.choose("the trunk of Net")
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_handlers_in_several_threads_leave_rows_and_layers_alike(explorer):
+    """As JupyterLab has them: a control's first message in the main thread, later ones beside it."""
+    explorer.choose("dilations 1 2 4 8")
+    failures = []
+
+    def move(index, name, values):
+        try:
+            for value in values:
+                control(explorer, index, name).value = value
+        except Exception as error:
+            failures.append(error)
+
+    jobs = [(0, "dilation", range(2, 8)), (1, "kernel", (5, 7, 1)), (2, "maps", range(40, 46)), (3, "dilation", (3, 5))]
+    with ThreadPoolExecutor(len(jobs)) as pool:
+        [*pool.map(move, *zip(*jobs, strict=True))]
+    assert failures == []
+    last = [
+        LayerChoice(dilation=7),
+        LayerChoice(1, dilation=2),
+        LayerChoice(dilation=4, maps=45),
+        LayerChoice(dilation=5),
+    ]
+    assert [*explorer.layers] == last
+    for index, layer in enumerate(last):
+        assert {name: control(explorer, index, name).value for name in vars(layer)} == vars(layer)
 
 
 def test_the_figure_shows_the_same_picture_and_numbers(explorer):

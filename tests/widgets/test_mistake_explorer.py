@@ -252,6 +252,27 @@ def test_marks_that_cannot_be_written_are_kept_and_the_reason_is_shown(explorer,
     assert "kept in memory only" in explorer.error.value
     assert "1 model wrong" in part(explorer, "tally").value
     assert captions(explorer)[0].startswith("✗")
+    explorer.select(int(explorer.shown[3]))
+    assert explorer.error.value == ""
+    assert "Kept in" not in part(explorer, "tally").value
+    assert "your 1 marks are kept in memory only" in part(explorer, "tally").value, "as long as that is so"
+    (tmp_path / "gone").unlink()
+    explorer.mark("ambiguous")
+    assert part(explorer, "tally").value.endswith(f"Kept in {tmp_path / 'gone' / 'marks.csv'}")
+
+
+def test_a_file_that_changed_elsewhere_is_told_until_it_is_mended(explorer):
+    explorer.mark("model wrong")
+    path = explorer.gallery.marks.path
+    kept = path.read_bytes()
+    path.write_bytes(kept.replace(b"model wrong", b"label wrong"))
+    with pytest.raises(MarksError, match="kept in memory only"):
+        explorer.unmark()
+    explorer.set(show="all images")
+    assert "holds something else" in part(explorer, "tally").value
+    path.write_bytes(kept)
+    explorer.mark("ambiguous")
+    assert "Kept in" in part(explorer, "tally").value
 
 
 def test_a_file_of_other_marks_is_refused(tmp_path):
