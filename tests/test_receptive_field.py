@@ -286,23 +286,27 @@ def test_the_model_and_the_random_state_are_left_alone(fails):
 
 
 def test_a_network_that_runs_in_another_thread_meanwhile_is_not_followed():
-    """As when a learner moves a slider while a cell trains. The other one begins and ends within ours, in turn."""
-    other, begins, ended = nn.Sequential(nn.Sequential(conv(3, 3, 3), nn.ReLU())), threading.Event(), threading.Event()
+    """As when a learner moves a slider while a cell trains: the other one is in the middle of its pass all the while."""
+    inside, measured = threading.Event(), threading.Event()
+
+    def wait_inside(layers, x):
+        inside.set()
+        assert measured.wait(10)
+        return x
 
     def run_other():
-        begins.wait(10)
         with torch.no_grad():
-            other(torch.zeros(1, 3, 8, 8))
-        ended.set()
+            nn.Sequential(Calls(wait_inside))(torch.zeros(1, 3, 8, 8))
 
     def let_it_run(layers, x):
-        begins.set()
-        assert ended.wait(10)
-        return layers[1](layers[0](x))
+        x = layers[0](x)
+        thread.start()
+        assert inside.wait(10)
+        return layers[1](x)
 
     thread = threading.Thread(target=run_other)
-    thread.start()
     field = receptive_field(nn.Sequential(Calls(let_it_run, conv(3, 3, 3), conv(3, 3, 5))))
+    measured.set()
     thread.join()
     assert [layer.module for layer in field.layers] == ["0.layers.0", "0.layers.1"]
     assert field.size == (7, 7)
