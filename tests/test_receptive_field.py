@@ -286,7 +286,7 @@ def test_the_model_and_the_random_state_are_left_alone(fails):
 
 
 def test_a_network_that_runs_in_another_thread_meanwhile_is_not_followed():
-    """As when a learner moves a slider while a cell trains: the other one is in the middle of its pass all the while."""
+    """As when a slider moves while a cell trains: the other one is in the middle of its pass all the while."""
     inside, measured = threading.Event(), threading.Event()
 
     def wait_inside(layers, x):
@@ -309,6 +309,7 @@ def test_a_network_that_runs_in_another_thread_meanwhile_is_not_followed():
     measured.set()
     thread.join()
     assert [layer.module for layer in field.layers] == ["0.layers.0", "0.layers.1"]
+    assert {*field.modules} == {"", "0", "0.layers.0", "0.layers.1"}
     assert field.size == (7, 7)
 
 
