@@ -1,70 +1,209 @@
-"""A network followed as it runs, from operation to operation: torch's dispatcher tells of each one."""
+"""What each value of each tensor sees, followed as a network runs, from operation to operation."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from eva.receptive_field.arithmetic import Layer, ReceptiveFieldError, Seen, Span
+from eva.dry_run import Operation
+from eva.receptive_field.arithmetic import HI, LO, NOTHING, SOURCES, Field, Layer, Seen, hull, image, unseeing
+from eva.receptive_field.call import Call, Rule, compact
+
+DECIDING = ("_local_scalar_dense", "is_nonzero", "equal")  # operations that tell a value to Python
 
 
-@dataclass(frozen=True)
-class Call:
-    """One operation as it ran, and what is known of the tensors that went into it."""
+class Tracer:
+    """Follows what each tensor sees, by `rules`. Tensors that share their memory see what was written through any."""
 
-    name: str
-    module: str  # that it ran in
-    arguments: dict[str, Any]
-    inputs: list[Tensor]  # those that see something of the image
-    fields: list[Seen]  # of the inputs
-    result: Tensor
-    layers: list[Layer]  # so far; an operation that widens what is seen adds itself
+    def __init__(self, rules: Callable[[Operation], Rule | None], input_size: tuple[int, int, int]) -> None:
+        self.rules, self.input_size, self.layers = rules, input_size, list[Layer]()
+        self.sources: list[Tensor] = []  # (H, W): which pixels each global source saw
+        self._known: dict[int, tuple[Tensor, int, Seen | None]] = {}  # by the id of a tensor, which is kept for it
+        self._sharing: dict[int, list[Tensor]] = {}  # tensors by their memory
 
-    @property
-    def tensor(self) -> Tensor:
-        return self.inputs[0]
+    def begin(self, images: Tensor) -> None:
+        self._note(images, image(tuple(images.shape)))
 
-    @property
-    def seen(self) -> Seen:
-        return self.fields[0]
+    def tell(self, operation: Operation) -> None:
+        """What the results of an operation see, by its rule."""
+        if not self._known:
+            return self.begin(operation.results[0])
+        for tensor in operation.inputs:
+            if id(tensor) not in self._known:
+                self._note(tensor, self.of(tensor))
+        inputs = [tensor for tensor in operation.inputs if self.of(tensor)]
+        if not inputs:
+            for result in operation.results:
+                if id(result) not in self._known or self.of(result) is None:
+                    self._note(result, None)
+            return None
+        call = Call(operation, self)
+        if operation.name.startswith("_foreach_"):
+            return self._tell_each(operation)
+        if not operation.results:
+            if operation.name in DECIDING or any(a.alias_info for a in operation.func._schema.arguments):
+                raise call.refusal("how the network runs depends on the values of pixels")
+            return None
+        rule = self.rules(operation)
+        if rule is None:
+            raise call.refusal("it is not known how it changes what is seen")
+        planes = rule(call)
+        missed = [tensor for tensor in inputs if id(tensor) not in call.used]
+        if missed:
+            raise call.refusal("one of its arguments depends on the image, and it is not known how that counts")
+        trunk = self._trunk(inputs)
+        each = planes if isinstance(planes, list) else [planes] * len(operation.results)
+        for result, its in zip(operation.results, each, strict=True):
+            if its.ndim != 1 + result.ndim or any(
+                n not in (1, m) for n, m in zip(its.shape[1:], result.shape, strict=True)
+            ):
+                its = its.flatten(1).amax(1).view(-1, *[1] * result.ndim)  # statistics, say: together they see it all
+            self._write(result, Seen(its, tuple(result.shape), trunk))
+        for layer in call.layers:
+            self.layers.append(layer)
+        return None
 
-    def refusal(self, why: str, name: str | None = None) -> ReceptiveFieldError:
-        place = self.module or "the model itself"
-        return ReceptiveFieldError(
-            f"the operation {name or self.name} in {place}: {why}, so no exact field can be given"
-        )
+    def _tell_each(self, operation: Operation) -> None:
+        """An operation on lists of tensors: on the first of each list, on the second, ..."""
+        lists = [value for value in operation.args if isinstance(value, list | tuple)]
+        results = operation.results or lists[0]
+        for result, *tensors in zip(results, *lists, strict=True):
+            shape = tuple(result.shape)
+            planes = hull([unseeing(shape).planes, *(seen.planes for tensor in tensors if (seen := self.of(tensor)))])
+            self._write(result, Seen(planes, shape, self._trunk(tensors)))
+
+    def seen(self, output: object) -> list[Seen]:
+        """What each tensor of a module's output sees, where it depends on the image."""
+        if dataclasses.is_dataclass(output) and not isinstance(output, type):
+            output = vars(output)
+        each = [self.of(leaf) for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
+        return [seen for seen in each if seen is not None]
+
+    def of(self, tensor: Tensor) -> Seen | None:
+        """What a tensor sees; None where it does not depend on the image."""
+        kept, memory, seen = self._known.get(id(tensor), (None, 0, None))
+        if kept is not None and memory == _memory(tensor):
+            return seen
+        for other in self._sharing.get(_memory(tensor), []):
+            _, _, its = self._known[id(other)]
+            if its and _geometry(other) == _geometry(tensor):
+                return its
+        return None
+
+    def source(self, seen: Seen) -> int:
+        """The plane of a global source that saw all that the values of `seen` see."""
+        height, width = self.input_size[1:]
+        mask = torch.zeros(height, width, dtype=torch.bool)
+        rows, columns = (_covered(seen.planes, axis, n) for axis, n in enumerate((height, width)))
+        mask |= rows[:, None] & columns
+        for number, earlier in enumerate(self.sources):
+            if len(seen.planes) > SOURCES + number and bool((seen.planes[SOURCES + number] > NOTHING).any()):
+                mask |= earlier
+        for number, earlier in enumerate(self.sources):
+            if torch.equal(mask, earlier):
+                return SOURCES + number
+        self.sources.append(mask)
+        return SOURCES + len(self.sources) - 1
+
+    def whole(self, seen: Seen) -> bool:
+        """Whether one of these values sees all of the image: in its window, by way of a global source, or both."""
+        planes, size = seen.planes, self.input_size[1:]
+        covered = [(planes[LO[axis]] >= 0) & (planes[HI[axis]] >= n - 1) for axis, n in enumerate(size)]
+        if bool((covered[0] & covered[1]).any()):
+            return True
+        reached = [source for source, plane in zip(self.sources, planes[SOURCES:], strict=False) if (plane == 0).any()]
+        if any(bool(source.all()) for source in reached):
+            return True
+        return bool(reached) and any(self._pixels(value).all() for value in planes.flatten(1).unique(dim=1).T)
+
+    def _pixels(self, value: Tensor) -> Tensor:
+        """(H, W): which pixels one value, given by its planes, sees."""
+        mask = torch.zeros(self.input_size[1:], dtype=torch.bool)
+        for source, plane in zip(self.sources, value[SOURCES:], strict=False):
+            mask |= source & (plane == 0)
+        if value[HI[0]] > NOTHING:
+            (top, bottom), (left, right) = (
+                (max(0, -int(value[lo])), max(0, int(value[hi]) + 1)) for lo, hi in ((0, 1), (2, 3))
+            )
+            mask[top:bottom, left:right] = True
+        return mask
+
+    def field(self, seen: Seen) -> Field:
+        """Of a tensor's units, or of the last map's on the way to it."""
+        trunk = seen if seen.local or seen.trunk is None else seen.trunk
+        return replace(trunk.field(), whole=self.whole(seen))
+
+    def _trunk(self, inputs: Sequence[Tensor]) -> Seen | None:
+        candidates = []
+        for tensor in inputs:
+            seen = self.of(tensor)
+            if seen is not None:
+                candidates.append(seen if seen.local and _is_map(seen) else seen.trunk)
+        known = [seen for seen in candidates if seen is not None]
+        return max(known, key=lambda seen: float(seen.planes[list(HI)].max()), default=None)
+
+    def _note(self, tensor: Tensor, seen: Seen | None) -> None:
+        memory = _memory(tensor)
+        if id(tensor) not in self._known or self._known[id(tensor)][1] != memory:
+            self._sharing.setdefault(memory, []).append(tensor)
+        self._known[id(tensor)] = (tensor, memory, seen)
+
+    def _write(self, tensor: Tensor, seen: Seen) -> None:
+        """Note what a tensor sees, and with it all that share its memory and can see it."""
+        others = [other for other in self._sharing.get(_memory(tensor), []) if other is not tensor]
+        written = id(tensor) in self._known
+        self._note(tensor, seen)
+        if not written:
+            return
+        for other in others:
+            if _geometry(other) == _geometry(tensor):
+                self._note(other, seen)
+            else:
+                self._note(other, self._through_memory(other, tensor, seen))
+
+    def _through_memory(self, other: Tensor, tensor: Tensor, seen: Seen) -> Seen:
+        """What `other` sees after `tensor`, which shares its memory, was written to."""
+        before = self.of(other)
+        count = max(len(seen.planes), len(before.planes) if before else 0)
+        size = max(_reach(other), _reach(tensor))
+        planes = []
+        for number in range(count):
+            memory = torch.full((size,), NOTHING)
+            for alias, its in ((other, before), (tensor, seen)):
+                if its is not None:
+                    memory.as_strided(*_geometry(alias)).copy_(its.plane(number))
+            planes.append(memory.as_strided(*_geometry(other)).clone())
+        trunk = seen.trunk or (before.trunk if before else None)
+        return Seen(compact(torch.stack(planes)), tuple(other.shape), trunk)
 
 
-Rule = Callable[[Call], Seen]  # what the result of an operation sees
+def _is_map(seen: Seen) -> bool:
+    return len(seen.shape) >= 3 and seen.dims[0] != seen.dims[1]
 
 
-class Tracer(TorchDispatchMode):
-    """Follows what each tensor sees from operation to operation, by `rules`, of which each operation has one.
+def _memory(tensor: Tensor) -> int:
+    return tensor.untyped_storage()._cdata
 
-    names: a stack of the modules that are running.
-    """
 
-    def __init__(self, images: Tensor, names: list[str], rules: Mapping[str, Rule]) -> None:
-        super().__init__()
-        self.names, self.rules, self.layers = names, rules, list[Layer]()
-        self.seen = {id(images): Seen((Span(), Span()), (2, 3))}
-        self.alive: list[Tensor] = [images]  # an id must not be used twice
+def _geometry(tensor: Tensor) -> tuple[Any, ...]:
+    return tensor.shape, tensor.stride(), tensor.storage_offset()
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        output = func(*args, **(kwargs or {}))
-        inputs = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor) and id(leaf) in self.seen]
-        results = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
-        if inputs and results:
-            name = func.__name__.split(".")[0]
-            arguments = {a.name: value for a, value in zip(func._schema.arguments, args, strict=False)}
-            fields = [self.seen[id(tensor)] for tensor in inputs]
-            call = Call(name, self.names[-1], arguments | (kwargs or {}), inputs, fields, results[0], self.layers)
-            if name not in self.rules:
-                raise call.refusal("it is not known how it changes what is seen")
-            after = self.rules[name](call)
-            self.alive += results
-            self.seen |= {id(result): after for result in results}  # several outputs, of a split say, see the same
-        return output
+
+def _reach(tensor: Tensor) -> int:
+    """How many values of its memory a tensor reaches."""
+    steps = ((n - 1) * step for n, step in zip(tensor.shape, tensor.stride(), strict=True))
+    return int(tensor.storage_offset()) + sum(steps) + 1 if tensor.numel() else 0
+
+
+def _covered(planes: Tensor, axis: int, length: int) -> Tensor:
+    """Which of the image's rows, or columns, some of the windows hold."""
+    ends = torch.stack([-planes[LO[axis]], planes[HI[axis]]]).flatten(1).unique(dim=1)
+    mask = torch.zeros(length, dtype=torch.bool)
+    for low, high in ends.T.tolist():
+        if high > NOTHING:
+            mask[max(0, int(low)) : max(0, int(high) + 1)] = True
+    return mask

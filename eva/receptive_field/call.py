@@ -1,0 +1,115 @@
+"""One operation as a rule meets it: what its inputs see, and what can be done to that. The table of rules."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+from eva.dry_run import Operation
+from eva.receptive_field.arithmetic import HI, LO, NOTHING, SOURCES, Layer, ReceptiveFieldError, Seen, unseeing
+
+Rule = Callable[["Call"], Tensor | list[Tensor]]  # the planes of an operation's result, or of each of its results
+RULES: dict[str, Rule] = {}  # by torch's name of the operation, without the underscores around it
+
+
+def rule(operations: str) -> Callable[[Rule], Rule]:
+    """Enter a rule for some of torch's operations into the table."""
+
+    def enter(function: Rule) -> Rule:
+        RULES.update(dict.fromkeys(operations.split(), function))
+        return function
+
+    return enter
+
+
+class Knowledge(Protocol):
+    """What is known of all tensors so far."""
+
+    def of(self, tensor: Tensor) -> Seen | None: ...
+    def source(self, seen: Seen) -> int: ...
+
+
+@dataclass
+class Call:
+    """One operation as it ran, and what its inputs see."""
+
+    operation: Operation
+    tracer: Knowledge
+    layers: list[Layer] = field(default_factory=list)
+    used: set[int] = field(default_factory=set)  # the tensors that a rule has asked about
+
+    @property
+    def name(self) -> str:
+        return self.operation.name.strip("_")
+
+    @property
+    def result(self) -> Tensor:
+        return self.operation.results[0]
+
+    def argument(self, name: str, default: Any = None) -> Any:
+        return self.operation.arguments.get(name, default)
+
+    def seen(self, name: str = "self") -> Seen:
+        """What the tensor of that argument sees."""
+        return self.of(self.argument(name))
+
+    def of(self, tensor: Tensor | None) -> Seen:
+        if tensor is None:
+            return unseeing(())
+        self.used.add(id(tensor))
+        return self.tracer.of(tensor) or unseeing(tuple(tensor.shape))
+
+    def refusal(self, why: str) -> ReceptiveFieldError:
+        place = self.operation.module or "the model itself"
+        return ReceptiveFieldError(f"the operation {self.name} in {place}: {why}, so no exact field can be given")
+
+    def moved(self, func: Any = None) -> list[Tensor]:
+        """The operation itself, done to the planes: values that move take along what they see."""
+        operation, values = self.operation, [t for t in self.operation.inputs if t.dtype != torch.long]
+        if any(isinstance(tensor, FakeTensor) for tensor in operation.inputs if tensor.dtype == torch.long):
+            raise self.refusal("it is not known which places it takes")
+        seen = {id(tensor): self.of(tensor) for tensor in values}
+        count = max(len(its.planes) for its in seen.values())
+        func = func or (torch.ops.aten.reshape.default if "view" in operation.name else operation.func)
+        results = []
+        for number in range(count):
+            plane = {key: its.plane(number) for key, its in seen.items()}
+            given, named = tree_map_only(Tensor, partial(_in_place_of, plane), (operation.args, operation.kwargs))
+            results.append([leaf for leaf in tree_leaves(func(*given, **named)) if isinstance(leaf, Tensor)])
+        return [compact(torch.stack(planes)) for planes in zip(*results, strict=True)]
+
+    def mixed(self, seen: Seen, merged: Tensor, dims: Sequence[int]) -> Tensor:
+        """The hulls `merged` of what lies along `dims` of `seen`; where one is all of the map, a global source."""
+        before, along = seen.planes, [1 + d for d in dims]
+        ends = [*LO, *HI]
+        least = before[ends].masked_fill(before[ends] == NOTHING, -NOTHING).amin(along, keepdim=True)
+        everywhere = {*dims, *seen.dims}
+        everything = before[ends].amax([1 + d for d in everywhere], keepdim=True)
+        whole = (merged[ends] == everything).all(0) & (least != merged[ends]).any(0) & (merged[HI[0]] > NOTHING)
+        if not whole.any() or all(seen.shape[d] == 1 for d in seen.dims):
+            return merged
+        plane = self.tracer.source(seen)
+        if plane >= len(merged):
+            merged = torch.cat([merged, merged.new_full((plane + 1 - len(merged), *merged.shape[1:]), NOTHING)])
+        merged = merged.clone()
+        merged[:SOURCES, whole], merged[plane, whole] = NOTHING, 0.0
+        return merged
+
+
+def compact(planes: Tensor) -> Tensor:
+    """The same with length 1 along the dimensions in which they are all alike."""
+    for dim in range(1, planes.ndim):
+        if planes.shape[dim] > 1:
+            first = planes.narrow(dim, 0, 1)
+            if planes.stride(dim) == 0 or bool((planes == first).all()):
+                planes = first
+    return planes.contiguous()
+
+
+def _in_place_of(others: dict[int, Tensor], tensor: Tensor) -> Tensor:
+    return others.get(id(tensor), tensor)
