@@ -4,11 +4,14 @@ What does not depend on the images is computed for real (a constant, a range of 
 on; parameters stay as they are.
 """
 
+import random
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import numpy
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import (
@@ -19,11 +22,13 @@ from torch._subclasses.fake_tensor import (
 )
 from torch.func import functional_call
 from torch.nn.parameter import is_lazy
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from eva.modules import evaluating
 
+_is_composite = torch._C._dispatch_has_kernel_for_dispatch_key
 Told = Callable[["Operation"], None]
 
 
@@ -38,7 +43,8 @@ class Operation:
         self.func, self.args, self.kwargs, self.output, self.module = func, args, kwargs, output, module
         self.name = func.__name__.split(".")[0]
         self.arguments = {a.name: value for a, value in zip(func._schema.arguments, args, strict=False)} | kwargs
-        self.inputs = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        read = {name: value for name, value in kwargs.items() if name != "out"}
+        self.inputs = [leaf for leaf in tree_leaves((args, read)) if isinstance(leaf, Tensor)]
         self.results = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
 
 
@@ -52,11 +58,17 @@ class DryRun(TorchDispatchMode):
         super().__init__()
         self.fake = FakeTensorMode(allow_non_fake_inputs=True)
         self.tell, self.protected, self.running = tell, protected, [""]
+        self.without_values = set[int]()  # memory that holds none, or none that can be trusted
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         inputs = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         output: Any
+        if func.namespace == "aten" and _is_composite(func.name(), "CompositeImplicitAutograd"):
+            with self:  # in torch.inference_mode an operation comes whole
+                output = func.decompose(*args, **kwargs)
+            if output is not NotImplemented:
+                return output
         if any(isinstance(leaf, FakeTensor) for leaf in inputs):
             empty = {id(leaf): self._without_values(leaf) for leaf in inputs}
             stands_for = {id(empty[id(leaf)]): leaf for leaf in inputs}  # what is written to stays itself
@@ -64,33 +76,64 @@ class DryRun(TorchDispatchMode):
             with self.fake:
                 output = func(*given, **named)
             output = tree_map_only(Tensor, lambda result: stands_for.get(id(result), result), output)
+            self.without_values |= {_memory(leaf) for leaf in tree_leaves(output) if isinstance(leaf, Tensor)}
         else:
             written = [a.name for a in func._schema.arguments if a.alias_info and a.alias_info.is_write]
-            if written and inputs[0].untyped_storage()._cdata in self.protected:
+            if written and _memory(inputs[0]) in self.protected:
                 raise DryRunError(f"{func.__name__} would write to a parameter: this model cannot be measured")
             output = func(*args, **kwargs)
-        self.tell(Operation(func, args, kwargs, output, self.running[-1]))
+        if func.namespace != "prim":  # which asks for a device
+            self.tell(Operation(func, args, kwargs, output, self.running[-1]))
         return output
 
-    def _without_values(self, tensor: Tensor) -> Tensor:
-        if isinstance(tensor, FakeTensor):
+    def on_a_device(self, tensor: Tensor) -> Tensor:
+        """The tensor, or, where it is on "meta" and has no values anyway, one as if it were on the CPU."""
+        if tensor.device.type != "meta" or isinstance(tensor, FakeTensor):
             return tensor
-        if tensor.device.type == "meta":  # of a model that was made there
-            with self.fake:
-                return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="cpu")
-        return self.fake.from_tensor(tensor)
+        with self.fake:
+            return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="cpu")
+
+    def _without_values(self, tensor: Tensor) -> Tensor:
+        tensor = self.on_a_device(tensor)
+        return tensor if isinstance(tensor, FakeTensor) else self.fake.from_tensor(tensor)
+
+
+class _Unread(TorchFunctionMode):
+    """Refuses to hand values to Python or numpy that a dry run has not computed."""
+
+    def __init__(self, mode: DryRun) -> None:
+        super().__init__()
+        self.mode = mode
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = getattr(func, "__name__", "")
+        if name in ("tolist", "numpy", "__array__") and _memory(args[0]) in self.mode.without_values:
+            place = self.mode.running[-1] or "the model itself"
+            raise DryRunError(f"{name} in {place}: how the network runs depends on the values of pixels")
+        return func(*args, **(kwargs or {}))
+
+
+def _memory(tensor: Tensor) -> int:
+    return tensor.untyped_storage()._cdata
 
 
 def images_like(model: nn.Module, input_size: tuple[int, int, int], count: int = 1) -> Tensor:
     """(count, C, H, W) of zeros, of the dtype and on the device of the model's weights, or on the CPU for meta."""
     weight = next((value for value in model.parameters() if value.is_floating_point()), torch.zeros(()))
     device = "cpu" if weight.device.type == "meta" else weight.device
-    return torch.zeros(1, dtype=weight.dtype, device=device).expand(count, *input_size)
+    return torch.zeros(count, *input_size, dtype=weight.dtype, device=device)
 
 
-def dry_run(model: nn.Module, images: Tensor, tell: Told, note: Callable[[str, object], None] | None = None) -> object:
+def dry_run(
+    model: nn.Module,
+    images: Tensor,
+    tell: Told,
+    note: Callable[[str, object], None] | None = None,
+    more: tuple[Any, ...] = (),
+) -> object:
     """Run `model` in evaluation mode on images (N, C, H, W) without computing; returns its output, without values.
 
+    `more` are its other arguments, if it has some.
     `tell` is called with each operation, and `note` with each module's name and output. The model stays as it is:
     parameters, buffers, mode, hooks, and what its modules remember. Raises DryRunError for a scripted model, lazy
     layers and pixels that decide how the network runs; and the model's own error where it fails.
@@ -100,14 +143,22 @@ def dry_run(model: nn.Module, images: Tensor, tell: Told, note: Callable[[str, o
     for name, value in (*model.named_parameters(), *model.named_buffers()):
         if is_lazy(value):
             raise DryRunError(f"{name} has no shape yet: run the model once on a batch before measuring it")
-    parameters = {value.untyped_storage()._cdata for value in model.parameters()}
-    mode = DryRun(tell, parameters)
+    parameters = {_memory(value) for value in model.parameters()}
+    mode, copies = DryRun(tell, parameters), dict[int, torch.UntypedStorage]()
+
+    def copied(value: Tensor) -> Tensor:
+        """The buffer with memory of its own, which those share that shared it."""
+        memory = copies.setdefault(_memory(value), value.untyped_storage().clone())
+        return torch.empty(0, dtype=value.dtype, device=value.device).set_(
+            memory, value.storage_offset(), value.shape, value.stride()
+        )
+
     state = {
         f"{prefix}.{name}".lstrip("."): value
         for prefix, module in model.named_modules()  # a shared one once, or functional_call leaves it changed
         for name, value in (
-            *((name, value.detach()) for name, value in module.named_parameters(recurse=False)),
-            *((name, value.clone()) for name, value in module.named_buffers(recurse=False)),
+            *((name, mode.on_a_device(value.detach())) for name, value in module.named_parameters(recurse=False)),
+            *((name, mode.on_a_device(copied(value))) for name, value in module.named_buffers(recurse=False)),
         )
     }
     with ExitStack() as stack:
@@ -118,8 +169,9 @@ def dry_run(model: nn.Module, images: Tensor, tell: Told, note: Callable[[str, o
         empty = mode.fake.from_tensor(images)
         tell(Operation(torch.ops.aten.alias.default, (images,), {}, empty, ""))
         stack.enter_context(mode)
+        stack.enter_context(_Unread(mode))
         try:
-            return functional_call(model, state, (empty,), tie_weights=False)
+            return functional_call(model, state, (empty, *more), tie_weights=False)
         except (DataDependentOutputException, DynamicOutputShapeException) as error:
             place = mode.running[-1] or "the model itself"
             raise DryRunError(
@@ -130,28 +182,78 @@ def dry_run(model: nn.Module, images: Tensor, tell: Told, note: Callable[[str, o
 @contextmanager
 def _as_it_was(model: nn.Module) -> Iterator[None]:
     """Put back what modules keep in their attributes, and torch's fast path for attention, which hides its steps."""
-    kept = [(module, [(name, value, _content(value)) for name, value in vars(module).items()])
-            for module in model.modules()]  # fmt: skip
-    fast, random = torch.backends.mha.get_fastpath_enabled(), torch.get_rng_state()
+    kept = _Kept()
+    for module in model.modules():
+        kept.keep(vars(module))
+    fast = torch.backends.mha.get_fastpath_enabled()
+    states = torch.get_rng_state(), random.getstate(), numpy.random.get_state()  # noqa: NPY002  # theirs, if they use it
     torch.backends.mha.set_fastpath_enabled(False)
     try:
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
-        torch.set_rng_state(random)
-        for module, attributes in kept:
-            vars(module).clear()
-            for name, value, content in attributes:
-                vars(module)[name] = value
-                if isinstance(value, dict) and [*value.items()] != content:
-                    value.clear()
-                    value.update(content)
-                elif isinstance(value, list):
-                    value[:] = content
+        torch.set_rng_state(states[0])
+        random.setstate(states[1])
+        numpy.random.set_state(states[2])  # noqa: NPY002
+        kept.put_back()
 
 
-def _content(value: Any) -> Any:
-    return [*value.items()] if isinstance(value, dict) else [*value] if isinstance(value, list) else None
+class _Kept:
+    """What dictionaries, lists and objects hold, however deep, to be put back as it was."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, Any] = {}
+        self._back: list[Callable[[], Any]] = []
+
+    def keep(self, value: Any) -> None:
+        if id(value) in self._known:
+            return
+        self._known[id(value)] = value
+        if isinstance(value, nn.Parameter | nn.Module | type) or callable(value):
+            return
+        if isinstance(value, Tensor):
+            if value.device.type != "meta" and value.numel() < 1_000_000 and not isinstance(value, FakeTensor):
+                content = value.detach().clone()
+                self._back.append(lambda: torch.equal(value, content) or value.detach().copy_(content))
+        elif isinstance(value, torch.Generator):
+            state = value.get_state()
+            self._back.append(lambda: value.set_state(state))
+        elif isinstance(value, dict):
+            items = [*value.items()]
+            self._back.append(lambda: _refilled(value, items))
+            self._all(value.values())
+        elif isinstance(value, list | deque):
+            elements = [*value]
+            self._back.append(lambda: _extended(value, elements))
+            self._all(elements)
+        elif isinstance(value, set):
+            members = set(value)
+            self._back.append(lambda: value.symmetric_difference_update(value ^ members))
+        elif isinstance(value, tuple):
+            self._all(value)
+        elif hasattr(value, "__dict__") and type(value).__module__ not in ("builtins", "torch"):
+            self.keep(vars(value))
+
+    def _all(self, values: Any) -> None:
+        for value in values:
+            self.keep(value)
+
+    def put_back(self) -> None:
+        for back in self._back:
+            back()
+
+
+def _extended(sequence: list[Any] | deque[Any], elements: list[Any]) -> None:
+    sequence.clear()
+    sequence.extend(elements)
+
+
+def _refilled(dictionary: dict[Any, Any], items: list[tuple[Any, Any]]) -> None:
+    now = [*dictionary.items()]
+    same = len(now) == len(items) and all(a is b and c is d for (a, c), (b, d) in zip(now, items, strict=True))
+    if not same:
+        dictionary.clear()
+        dictionary.update(items)
 
 
 @contextmanager

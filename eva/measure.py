@@ -1,21 +1,18 @@
-"""What a network costs: parameters, multiply-accumulates, seconds, bytes, and a table of its layers."""
+"""What a network costs: parameters, multiply-accumulates, seconds and bytes."""
 
-import contextlib
-import copy
-import io
 import json
 import os
 import tempfile
+import warnings
 from collections.abc import Callable
-from itertools import pairwise, zip_longest
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
+from eva.dry_run import Operation, dry_run, images_like
+from eva.macs import macs_of
 from eva.modules import evaluating, unwrapped
-from eva.receptive_field import receptive_field, shown
 
 
 def count_parameters(model: nn.Module) -> int:
@@ -26,13 +23,22 @@ def count_parameters(model: nn.Module) -> int:
 def count_macs(model: nn.Module, input_size: tuple[int, int, int] = (3, 32, 32)) -> int:
     """Multiply-accumulates of one image (C, H, W) through convolutions and matrix products.
 
-    Half of what torch's FlopCounterMode counts, which takes a multiplication and an addition for two. Nothing is
-    computed: a copy runs on torch's "meta" device, which knows shapes only.
+    Nothing is computed, and the model stays as it is. Warns of operations that multiply and cannot be counted, by
+    their names. Raises eva.dry_run.DryRunError for a model that cannot be followed.
     """
-    probe = copy.deepcopy(model).to("meta").eval()
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        probe(torch.empty(1, *input_size, device="meta"))
-    return counter.get_total_flops() // 2
+    network, total, uncounted = unwrapped(model), 0, dict[str, None]()
+
+    def count(operation: Operation) -> None:
+        nonlocal total
+        macs = macs_of(operation)
+        total += macs or 0
+        if macs is None:
+            uncounted[f"{operation.name} in {operation.module or 'the model itself'}"] = None
+
+    dry_run(network, images_like(network, input_size), count)
+    if uncounted:
+        warnings.warn(f"not counted among the MACs: {', '.join(uncounted)}", stacklevel=2)
+    return total
 
 
 def latency(model: nn.Module, images: Tensor, seconds: float = 1.0) -> float:
@@ -43,7 +49,7 @@ def latency(model: nn.Module, images: Tensor, seconds: float = 1.0) -> float:
     """
     from torch.utils.benchmark import Timer
 
-    with evaluating(model), torch.inference_mode():
+    with evaluating(model), torch.no_grad():
         for _ in range(3):  # the first runs choose algorithms, and compile
             model(images)
         timer = Timer("model(images)", globals={"model": model, "images": images}, num_threads=torch.get_num_threads())
@@ -78,51 +84,3 @@ def peak_memory(work: Callable[[], object], device: torch.device | str) -> int:
         held += event["args"]["Bytes"]
         peak = max(peak, held)
     return peak
-
-
-def summary(model: nn.Module, input_size: tuple[int, int, int] = (3, 32, 32)) -> str:
-    """torchsummary's table of the layers, with their multiply-accumulates and receptive fields beside it.
-
-    torchsummary runs the model in the mode it is in, which moves the statistics of batch norm and torch's random state:
-    it gets a copy in evaluation mode here. It counts a shared layer each time that it runs, and misses parameters that
-    are not named weight or bias: a line says so where its total is not the true one.
-    Raises what `receptive_field` raises, and the model's own error where it fails.
-    """
-    import torchsummary
-
-    field = receptive_field(model, input_size)
-    probe = copy.deepcopy(unwrapped(model)).cpu().float().eval()
-    names = {module: name for name, module in probe.named_modules()}
-    counter = FlopCounterMode(display=False)
-    macs, sees = [0], list[str]()  # until each row, from 0 on; what its output sees
-
-    def watch(module: nn.Module) -> None:
-        if module is probe or isinstance(module, nn.Sequential | nn.ModuleList):
-            return
-        outputs = iter(field.modules.get(names[module], []))
-
-        def note(*_: object) -> None:
-            macs.append(counter.get_total_flops() // 4)  # a batch of two, two operations per MAC
-            output = next(outputs, None)
-            sees.append("" if output is None else "all" if output.whole else shown(output.size))
-
-        module.register_forward_hook(note)
-
-    probe.apply(watch)  # as torchsummary does: a hook, and so a row, for each place that a module has in the model
-    printed = io.StringIO()
-    with torch.random.fork_rng(devices=[]), torch.no_grad(), counter, contextlib.redirect_stdout(printed):
-        torchsummary.summary(probe, input_size, device="cpu")
-    cells = [(f"{after - before:,}", size) for (before, after), size in zip(pairwise(macs), sees, strict=True)]
-    return _beside(printed.getvalue(), cells, macs[-1], count_parameters(model))
-
-
-def _beside(printed: str, cells: list[tuple[str, str]], macs: int, parameters: int) -> str:
-    """torchsummary's table with two columns more, and below it the model's MACs, and its parameters if they differ."""
-    _, *table, bottom = printed.splitlines()
-    columns = [f"{count:>15}{size:>9}" for count, size in [("MACs", "Field"), *cells]]
-    columns = [columns[0], "=" * 24, *columns[1:], "=" * 24]
-    lines = [left + right for left, right in zip_longest(table, columns, fillvalue="")]
-    total = int(table[len(columns)].split()[-1].replace(",", ""))
-    if total != parameters:
-        lines.append(f"torchsummary counts {total:,} parameters; the model has {parameters:,}.")
-    return "\n".join([*lines, f"MACs of one image: {macs:,}", bottom])

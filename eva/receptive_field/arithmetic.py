@@ -32,7 +32,9 @@ class Field:
     start: Pair  # the lowest pixel that unit 0 sees; negative inside the padding
     least: Pair  # the smallest size: another than `size` where that varies
     everywhere: bool  # all units see alike; else those near the border, or at every other place, see another size
-    whole: bool  # something on the way here saw all of the image
+    whole: bool  # one of its values sees all of the image, in its window or by way of what saw all of a map
+    windows: bool = True  # False: its values see no window, but all of a map: the field is that of the trunk before
+    gated: bool = False  # some of them see all of a map besides their window
 
 
 @dataclass(frozen=True)
@@ -97,11 +99,7 @@ class Seen:
         """Of the units, over all channels: a map's values at one place."""
         parts = [_along(self, axis, dim) for axis, dim in enumerate(self.dims)]
         sizes, least, starts, jumps, alike = zip(*parts, strict=True)
-        return Field(both(sizes), (jumps[0], jumps[1]), both(starts), both(least), all(alike), self.saw_globally)
-
-    @property
-    def saw_globally(self) -> bool:
-        return bool((self.planes[SOURCES:] > NOTHING).any())
+        return Field(both(sizes), (jumps[0], jumps[1]), both(starts), both(least), all(alike), whole=False)
 
 
 def unseeing(shape: tuple[int, ...]) -> Seen:
@@ -176,6 +174,24 @@ def extended(planes: Tensor, dim: int, axis: int | None, before: int, after: int
     return new
 
 
+def rearranged(planes: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """The planes of values that were moved, with the jump between the places where they came to lie."""
+    if len(shape) < 3 or not bool((planes[HI[0]] > NOTHING).any()):
+        return planes
+    for axis, dim in enumerate(Seen(planes, shape).dims):
+        n = planes.shape[1 + dim]
+        if n > 2:
+            period, pixels = pattern(planes, dim, axis)
+            if 0 < period < n and pixels > 0 and pixels / period != float(planes[JUMP[axis]].max()):
+                planes = planes.clone()
+                planes[JUMP[axis]] = (
+                    planes[JUMP[axis]]
+                    .clamp(min=pixels / period, max=pixels / period)
+                    .masked_fill(planes[JUMP[axis]] == NOTHING, NOTHING)
+                )
+    return planes
+
+
 def pattern(planes: Tensor, dim: int, axis: int) -> tuple[int, float]:
     """After how many places along `dim` what is seen repeats itself, and how many pixels further. (0, 0.0): never."""
     low, high = planes[LO[axis]], planes[HI[axis]]
@@ -190,7 +206,7 @@ def pattern(planes: Tensor, dim: int, axis: int) -> tuple[int, float]:
         down = low.narrow(dim, 0, n - period) - low.narrow(dim, period, n - period)
         steps = torch.stack([up, down])
         steps = steps[~steps.isnan()]
-        if len(steps) and bool((steps == steps[0]).all()) and (steps[0] > 0 or slope == 0):
+        if len(steps) and bool((steps == steps[0]).all()) and (steps[0] != 0 or slope == 0):
             return period, float(steps[0])
     return 0, 0.0
 
@@ -203,16 +219,19 @@ def _along(seen: Seen, axis: int, dim: int) -> tuple[int, int, int, float, bool]
     jump, widest = float(seen.planes[JUMP[axis]].max()), int(sizes.max())
     others = [1 + d for d in range(len(seen.shape)) if d != dim]
     places = seen.planes[:SOURCES].amax(others, keepdim=True) if others else seen.planes[:SOURCES]
-    along = (places[HI[axis]] + places[LO[axis]]).flatten() + 1  # what all values at a place see together
-    along = along[along > NOTHING]
-    if int(along.max()) == widest:  # else the places of the map do not lie along this dimension, each with its channels
-        sizes = along
+    high, low = places[HI[axis]].flatten(), places[LO[axis]].flatten()
+    along, middles = (high + low + 1)[high > NOTHING], ((high - low) / 2)[high > NOTHING]
+    if int(along.max()) == widest:  # else a map's places do not lie along this dimension, each with its channels
         n = places.shape[1 + dim]
         quarter = 0 if pattern(places, dim, axis)[0] or n < 5 else n // 4  # near the border it may be another one
         period, pixels = pattern(places.narrow(1 + dim, quarter, n - 2 * quarter), dim, axis)
+        inner = along[quarter : len(along) - quarter] if period else along
+        start = -int(low[high > NOTHING][0])
         if period:
-            jump, inner = pixels / period, sizes[quarter : len(sizes) - quarter]
-            return int(inner.max()), int(inner.min()), start, _whole(jump), bool((sizes == sizes[0]).all())
+            jump = pixels / period
+        elif len(middles) > 1:
+            jump = round(float(middles[-1] - middles[0]) / (len(middles) - 1), 2)  # on average
+        return int(inner.max()), int(inner.min()), start, _whole(jump), bool((along == along[0]).all())
     return widest, int(sizes.min()), start, _whole(jump), bool((sizes == widest).all())
 
 

@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from eva.dry_run import Operation
 from eva.receptive_field.arithmetic import HI, LO, NOTHING, SOURCES, Layer, ReceptiveFieldError, Seen, unseeing
 
+_ENDS = 4
 Rule = Callable[["Call"], Tensor | list[Tensor]]  # the planes of an operation's result, or of each of its results
 RULES: dict[str, Rule] = {}  # by torch's name of the operation, without the underscores around it
 
@@ -31,7 +32,7 @@ class Knowledge(Protocol):
     """What is known of all tensors so far."""
 
     def of(self, tensor: Tensor) -> Seen | None: ...
-    def source(self, seen: Seen) -> int: ...
+    def source(self, planes: Tensor) -> int: ...
 
 
 @dataclass
@@ -70,16 +71,20 @@ class Call:
 
     def moved(self, func: Any = None) -> list[Tensor]:
         """The operation itself, done to the planes: values that move take along what they see."""
-        operation, values = self.operation, [t for t in self.operation.inputs if t.dtype != torch.long]
-        if any(isinstance(tensor, FakeTensor) for tensor in operation.inputs if tensor.dtype == torch.long):
+        operation = self.operation
+        places = [leaf for name in ("indices", "index") for leaf in tree_leaves(self.argument(name))]
+        if any(isinstance(leaf, FakeTensor) for leaf in places):
             raise self.refusal("it is not known which places it takes")
-        seen = {id(tensor): self.of(tensor) for tensor in values}
+        taken = {id(leaf) for leaf in places}
+        seen = {id(tensor): self.of(tensor) for tensor in operation.inputs if id(tensor) not in taken}
         count = max(len(its.planes) for its in seen.values())
-        func = func or (torch.ops.aten.reshape.default if "view" in operation.name else operation.func)
+        func = func or (torch.ops.aten.reshape.default if "view" in operation.name else operation.func._overloadpacket)
+        kwargs = {name: value for name, value in operation.kwargs.items() if name != "out"}
+        args = operation.args[:1] if func is torch.ops.aten.alias.default else operation.args
         results = []
         for number in range(count):
             plane = {key: its.plane(number) for key, its in seen.items()}
-            given, named = tree_map_only(Tensor, partial(_in_place_of, plane), (operation.args, operation.kwargs))
+            given, named = tree_map_only(Tensor, partial(_in_place_of, plane), (args, kwargs))
             results.append([leaf for leaf in tree_leaves(func(*given, **named)) if isinstance(leaf, Tensor)])
         return [compact(torch.stack(planes)) for planes in zip(*results, strict=True)]
 
@@ -93,12 +98,16 @@ class Call:
         whole = (merged[ends] == everything).all(0) & (least != merged[ends]).any(0) & (merged[HI[0]] > NOTHING)
         if not whole.any() or all(seen.shape[d] == 1 for d in seen.dims):
             return merged
-        plane = self.tracer.source(seen)
-        if plane >= len(merged):
-            merged = torch.cat([merged, merged.new_full((plane + 1 - len(merged), *merged.shape[1:]), NOTHING)])
-        merged = merged.clone()
-        merged[:SOURCES, whole], merged[plane, whole] = NOTHING, 0.0
-        return merged
+        flat = before[:, None].flatten(2).squeeze(1)
+        together = merged[ends].expand(_ENDS, *before.shape[1:]).flatten(1)
+        result = merged.clone()
+        result[:SOURCES, whole] = NOTHING
+        for hulled in merged[ends][:, whole].unique(dim=1).T:  # each of them a map of its own, a group of channels, say
+            plane = self.tracer.source(flat[:, (together == hulled[:, None]).all(0)])
+            if plane >= len(result):
+                result = torch.cat([result, result.new_full((plane + 1 - len(result), *result.shape[1:]), NOTHING)])
+            result[plane, whole & (merged[ends] == hulled.view(-1, *[1] * (merged.ndim - 1))).all(0)] = 0.0
+        return result
 
 
 def compact(planes: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ def merged(call: Call, seen: Seen, dims: Sequence[int]) -> Tensor:
     return call.mixed(seen, seen.planes.amax(along, keepdim=True), dims) if along else seen.planes
 
 
-@rule("softmax log_softmax safe_softmax cumsum cumprod logcumsumexp sort topk kthvalue fft_r2c fft_c2c fft_c2r renorm")
+@rule("softmax log_softmax safe_softmax cumsum cumprod logcumsumexp sort topk kthvalue fft_r2c fft_c2c fft_c2r")
 def _mixed(call: Call) -> Tensor:
     """Each value along some dimensions depends on all others there."""
     seen, given = call.seen(), call.argument("dim", -1)
@@ -126,3 +126,14 @@ def _gated(call: Call) -> Tensor:
     seen = call.seen()
     d = 1 + call.argument("dim", -1) % len(seen.shape)
     return seen.planes if seen.planes.shape[d] == 1 else hull(seen.planes.chunk(2, d))
+
+
+@rule("mkldnn_rnn_layer")
+def _recurrent(call: Call) -> list[Tensor]:
+    """Each step of (steps, N, features) sees all steps before it, or after it where the layer runs backwards."""
+    seen, states = call.seen("input"), hull([call.seen(name).planes.flatten(1).amax(1) for name in ("hx_", "cx_")])
+    steps = seen.planes.amax(3, keepdim=True)
+    turned = steps.flip(1) if call.argument("reverse") else steps
+    steps = turned.cummax(1).values.flip(1) if call.argument("reverse") else turned.cummax(1).values
+    planes = hull([steps, states.view(-1, 1, 1, 1)])
+    return [planes, *[planes.amax(1)] * (len(call.operation.results) - 1)]

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from eva.receptive_field.arithmetic import JUMP, NOTHING, hull, unseeing
+from eva.receptive_field.arithmetic import JUMP, NOTHING, hull, rearranged, unseeing
 from eva.receptive_field.call import Call, rule
 
 
@@ -14,6 +14,15 @@ special_erf floor_divide polar complex hardswish
 def elementwise(call: Call) -> Tensor:
     """Values that meet, each with the one at its place, see the hull of what each of them sees."""
     return hull([call.of(tensor).planes for tensor in call.operation.inputs])
+
+
+@rule("fill")
+def _filled(call: Call) -> Tensor:
+    """All see what the value sees, if that is a tensor."""
+    call.seen("self")
+    value = call.argument("value")
+    shape = tuple(call.result.shape)
+    return hull([unseeing(shape).planes, *([call.of(value).planes] if isinstance(value, Tensor) else [])])
 
 
 @rule("tril triu")
@@ -31,7 +40,7 @@ def _copied(call: Call) -> Tensor:
 
 @rule("""
 zeros_like ones_like full_like empty_like rand_like randn_like new_zeros new_ones new_full new_empty
-new_empty_strided zero fill
+new_empty_strided zero
 """)  # fmt: skip
 def _nothing(call: Call) -> Tensor:
     """What is made anew, in the shape of another tensor, sees nothing."""
@@ -48,20 +57,23 @@ slice_scatter select_scatter
 """)  # fmt: skip
 def _moved(call: Call) -> list[Tensor]:
     """Values that move take along what they see."""
-    planes = call.moved()
+    if call.argument("dtype") and call.argument("dtype").itemsize != call.argument("self").dtype.itemsize:
+        raise call.refusal("it takes numbers apart")
+    planes = call.moved(torch.ops.aten.alias.default if call.argument("dtype") else None)
     step = call.argument("step", 1)
     if call.name == "slice" and step != 1:
         seen, dim = call.seen(), call.argument("dim", 0) % call.result.ndim
         if dim in seen.dims:
             planes[0][JUMP[seen.dims.index(dim)]] *= step
-    return planes
+    return [rearranged(its, tuple(result.shape)) for its, result in zip(planes, call.operation.results, strict=True)]
 
 
 @rule("as_strided")
 def _laid_out(call: Call) -> Tensor:
-    """How torch lays out what global pooling leaves: in the same shape."""
+    """How torch lays out what global pooling leaves: in place, and of one dimension in fact."""
     seen = call.seen()
-    if seen.shape != tuple(call.result.shape):
+    several = sum(n > 1 for n in call.result.shape) > 1 or call.argument("storage_offset")
+    if several or seen.shape != tuple(call.result.shape) or not call.operation.name.endswith("_"):
         raise call.refusal("it reads its memory in another shape")
     return seen.planes
 

@@ -13,6 +13,29 @@ from eva.dry_run import Operation
 from eva.receptive_field.arithmetic import HI, LO, NOTHING, SOURCES, Field, Layer, Seen, hull, image, unseeing
 from eva.receptive_field.call import Call, Rule, compact
 
+EACH = frozenset(  # operations on lists of tensors that go value by value
+    [
+        "add",
+        "sub",
+        "mul",
+        "div",
+        "addcmul",
+        "addcdiv",
+        "lerp",
+        "pow",
+        "maximum",
+        "minimum",
+        "clamp_max",
+        "clamp_min",
+        "abs",
+        "neg",
+        "exp",
+        "log",
+        "sqrt",
+        "copy",
+        "zero",
+    ]
+)
 DECIDING = ("_local_scalar_dense", "is_nonzero", "equal")  # operations that tell a value to Python
 
 
@@ -43,7 +66,7 @@ class Tracer:
             return None
         call = Call(operation, self)
         if operation.name.startswith("_foreach_"):
-            return self._tell_each(operation)
+            return self._tell_each(operation, call)
         if not operation.results:
             if operation.name in DECIDING or any(a.alias_info for a in operation.func._schema.arguments):
                 raise call.refusal("how the network runs depends on the values of pixels")
@@ -67,11 +90,16 @@ class Tracer:
             self.layers.append(layer)
         return None
 
-    def _tell_each(self, operation: Operation) -> None:
+    def _tell_each(self, operation: Operation, call: Call) -> None:
         """An operation on lists of tensors: on the first of each list, on the second, ..."""
+        kind = operation.name.removeprefix("_foreach_").rstrip("_")
+        if kind not in EACH:
+            raise call.refusal("it is not known how it changes what is seen")
         lists = [value for value in operation.args if isinstance(value, list | tuple)]
-        results = operation.results or lists[0]
-        for result, *tensors in zip(results, *lists, strict=True):
+        alone = [value for value in (*operation.args, *operation.kwargs.values()) if isinstance(value, Tensor)]
+        counted = {"copy": lists[1:], "zero": []}.get(kind, lists)
+        for place, result in enumerate(operation.results or lists[0]):
+            tensors = [each[place] for each in counted if isinstance(each[place], Tensor)] + alone
             shape = tuple(result.shape)
             planes = hull([unseeing(shape).planes, *(seen.planes for tensor in tensors if (seen := self.of(tensor)))])
             self._write(result, Seen(planes, shape, self._trunk(tensors)))
@@ -89,19 +117,17 @@ class Tracer:
         if kept is not None and memory == _memory(tensor):
             return seen
         for other in self._sharing.get(_memory(tensor), []):
-            _, _, its = self._known[id(other)]
-            if its and _geometry(other) == _geometry(tensor):
+            _, then, its = self._known[id(other)]
+            if its and then == _memory(other) == _memory(tensor) and _geometry(other) == _geometry(tensor):
                 return its
         return None
 
-    def source(self, seen: Seen) -> int:
-        """The plane of a global source that saw all that the values of `seen` see."""
-        height, width = self.input_size[1:]
-        mask = torch.zeros(height, width, dtype=torch.bool)
-        rows, columns = (_covered(seen.planes, axis, n) for axis, n in enumerate((height, width)))
-        mask |= rows[:, None] & columns
-        for number, earlier in enumerate(self.sources):
-            if len(seen.planes) > SOURCES + number and bool((seen.planes[SOURCES + number] > NOTHING).any()):
+    def source(self, planes: Tensor) -> int:
+        """The plane of a global source that saw all that these values see; planes: (6 + sources, values)."""
+        rows, columns = (_covered(planes, axis, n) for axis, n in enumerate(self.input_size[1:]))
+        mask = rows[:, None] & columns
+        for earlier, plane in zip(self.sources, planes[SOURCES:], strict=False):
+            if bool((plane > NOTHING).any()):
                 mask |= earlier
         for number, earlier in enumerate(self.sources):
             if torch.equal(mask, earlier):
@@ -135,7 +161,8 @@ class Tracer:
     def field(self, seen: Seen) -> Field:
         """Of a tensor's units, or of the last map's on the way to it."""
         trunk = seen if seen.local or seen.trunk is None else seen.trunk
-        return replace(trunk.field(), whole=self.whole(seen))
+        gated = seen.local and bool((seen.planes[SOURCES:] > NOTHING).any())
+        return replace(trunk.field(), whole=self.whole(seen), windows=seen.local, gated=gated)
 
     def _trunk(self, inputs: Sequence[Tensor]) -> Seen | None:
         candidates = []
@@ -148,13 +175,15 @@ class Tracer:
 
     def _note(self, tensor: Tensor, seen: Seen | None) -> None:
         memory = _memory(tensor)
+        seen = seen if seen and bool((seen.planes > NOTHING).any()) else None
         if id(tensor) not in self._known or self._known[id(tensor)][1] != memory:
             self._sharing.setdefault(memory, []).append(tensor)
         self._known[id(tensor)] = (tensor, memory, seen)
 
     def _write(self, tensor: Tensor, seen: Seen) -> None:
         """Note what a tensor sees, and with it all that share its memory and can see it."""
-        others = [other for other in self._sharing.get(_memory(tensor), []) if other is not tensor]
+        memory = _memory(tensor)
+        others = [t for t in self._sharing.get(memory, []) if t is not tensor and _memory(t) == memory]
         written = id(tensor) in self._known
         self._note(tensor, seen)
         if not written:

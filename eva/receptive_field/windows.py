@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from eva.receptive_field.arithmetic import JUMP, NOTHING, Layer, Seen, both, extended, hull, windowed
-from eva.receptive_field.call import Call, rule
+from eva.receptive_field.arithmetic import JUMP, NOTHING, Layer, Seen, both, extended, hull, rearranged, windowed
+from eva.receptive_field.call import Call, compact, rule
 from eva.receptive_field.mixing import grouped, merged
 
 
@@ -45,6 +45,30 @@ def _unfolded(call: Call) -> list[Tensor]:
     shape = (call.seen().shape[0], call.seen().shape[1], *planes.shape[3:])
     full = planes.expand(len(planes), *shape)
     return [torch.stack([F.unfold(plane, kernel, dilation, 0, stride) for plane in full])]
+
+
+@rule("col2im")
+def _folded(call: Call) -> Tensor:
+    """Windows laid over each other: a place sees what all that cover it see."""
+    seen, size = call.seen(), call.argument("output_size")
+    (kh, kw), (dh, dw), (ph, pw), (sh, sw) = (
+        call.argument(name) for name in ("kernel_size", "dilation", "padding", "stride")
+    )
+    rows, columns = (
+        (n + 2 * p - d * (k - 1) - 1) // s + 1
+        for n, p, d, k, s in ((size[0], ph, dh, kh, sh), (size[1], pw, dw, kw, sw))
+    )
+    channels = seen.shape[-2] // (kh * kw)
+    pieces = seen.planes.expand(len(seen.planes), *seen.shape).reshape(
+        len(seen.planes), -1, channels, kh, kw, rows, columns
+    )
+    whole = pieces.new_full((*pieces.shape[:3], size[0] + 2 * ph, size[1] + 2 * pw), NOTHING)
+    for i in range(kh):
+        for j in range(kw):
+            part = whole[..., i * dh :: sh, j * dw :: sw][..., :rows, :columns]
+            part.copy_(torch.maximum(part, pieces[..., i, j, :, :]))
+    folded = whole[..., ph : ph + size[0], pw : pw + size[1]]
+    return rearranged(compact(folded.reshape(len(folded), *call.result.shape)), tuple(call.result.shape))
 
 
 @rule("convolution mkldnn_convolution")
@@ -137,19 +161,24 @@ def _pooled_to_a_size(call: Call) -> Tensor:
        "upsample_bilinear2d_aa upsample_bicubic2d_aa upsample_nearest_exact2d")  # fmt: skip
 def _resized(call: Call) -> Tensor:
     """Each place sees those that it is interpolated from: which these are, interpolating a diagonal tells."""
-    seen, mode = call.seen(), call.name.removeprefix("upsample_").removesuffix("_aa")[:-2]
+    seen, operation = call.seen(), call.operation
     count = int(call.name.removesuffix("_aa")[-2])
     planes, spatial = seen.planes, seen.dims
-    options = {} if "nearest" in mode else {"align_corners": bool(call.argument("align_corners"))}
-    if call.name.endswith("_aa"):
-        options["antialias"] = True
-    mode = {"nearest": "nearest", "nearest_exact": "nearest-exact", "bicubic": "bicubic"}.get(mode, "bilinear")
-    for d in range(len(seen.shape) - count, len(seen.shape)):
+    corners = [call.argument("align_corners")] if "align_corners" in operation.arguments else []
+    factors = call.argument("scale_factors")
+    for place, d in enumerate(range(len(seen.shape) - count, len(seen.shape))):
         n, m = seen.shape[d], call.result.shape[d]
-        if planes.shape[1 + d] == 1 or n == m:
+        scale = (
+            factors[place] if factors else call.argument(("scales_h", "scales_w")[place] if count == 2 else "scales")
+        )
+        if planes.shape[1 + d] == 1 or (n == m and scale in (None, 1.0)):
             continue
-        diagonal = torch.eye(n).view(n, 1, n, 1).expand(n, 1, n, 2)
-        weights = F.interpolate(diagonal, size=(m, 2), mode=mode, **options)[:, 0, :, 0] != 0  # (n, m)
+        function = getattr(torch.ops.aten, operation.name).default
+        if count == 2:
+            diagonal = torch.eye(n).view(n, 1, n, 1).expand(n, 1, n, 2).contiguous()
+            weights = function(diagonal, [m, 2], *corners, scale, None)[:, 0, :, 0] != 0  # (n, m)
+        else:
+            weights = function(torch.eye(n).view(n, 1, n), [m], *corners, scale)[:, 0] != 0
         first = weights.int().argmax(0)
         widest = int(weights.sum(0).max())
         parts = [
