@@ -107,7 +107,7 @@ class _Unread(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = getattr(func, "__name__", "")
-        if name in ("tolist", "numpy", "__array__") and _memory(args[0]) in self.mode.without_values:
+        if name in ("tolist", "numpy", "__array__", "data_ptr") and _memory(args[0]) in self.mode.without_values:
             place = self.mode.running[-1] or "the model itself"
             raise DryRunError(f"{name} in {place}: how the network runs depends on the values of pixels")
         return func(*args, **(kwargs or {}))
@@ -167,6 +167,7 @@ def dry_run(
         stack.enter_context(_followed(model, mode.running, note or (lambda name, output: None)))
         stack.enter_context(torch.no_grad())
         empty = mode.fake.from_tensor(images)
+        mode.without_values.add(_memory(empty))
         tell(Operation(torch.ops.aten.alias.default, (images,), {}, empty, ""))
         stack.enter_context(mode)
         stack.enter_context(_Unread(mode))

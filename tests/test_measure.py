@@ -1,15 +1,13 @@
-import copy
 import time
 
 import pytest
 import torch
 import torch.nn.functional as F
-import torchsummary
+import torchvision
 from torch import nn
 
-from eva.measure import count_macs, count_parameters, latency, peak_memory, summary
-from eva.model import Net
-from eva.receptive_field import receptive_field, shown
+from eva.measure import count_macs, count_parameters, latency, peak_memory
+from tests.receptive_field.truth import Calls
 
 
 def test_macs_of_one_convolution_by_arithmetic():
@@ -40,72 +38,74 @@ def test_a_shared_parameter_counts_once():
     assert count_parameters(nn.Sequential(layer, layer)) == 30
 
 
-class Shared(nn.Module):
-    """One convolution that runs twice, and a parameter that torchsummary does not know of."""
-
-    def __init__(self):
-        super().__init__()
-        self.first = self.again = nn.Conv2d(3, 3, 3, padding=1)
-        self.scale = nn.Parameter(torch.ones(7))
-
-    def forward(self, x):
-        return F.max_pool2d(self.again(self.first(x)), 2)
+def macs_of(forward, *layers, size=(3, 6, 5)):
+    return count_macs(Calls(forward, *layers), size)
 
 
-def columns(table):
-    """MACs and field of each row of a summary, as text."""
-    rows = table.split("=" * 88)[1].strip().splitlines()
-    return [tuple(row.split()[-2:]) for row in rows]
+@pytest.mark.parametrize(("macs", "expected"), [
+    (lambda: macs_of(lambda layers, x: x[0, 0] @ x[0, 0, 0]), 6 * 5),
+    (lambda: macs_of(lambda layers, x: x[0, 0, 0].dot(x[0, 1, 2])), 5),
+    (lambda: macs_of(lambda layers, x: torch.addmv(x[0, 0, :, 0], x[0, 1], x[0, 2, 3])), 6 * 5),
+    (lambda: macs_of(lambda layers, x: torch.addbmm(x[0, 0] @ x[0, 0].T, x[0], x[0].mT)), 6 * 5 * 6 * 4),
+    (lambda: macs_of(lambda layers, x: torch.baddbmm(torch.zeros(1), x[0], x[0].mT)), 3 * 6 * 5 * 6),
+    (lambda: macs_of(lambda layers, x: layers[0](x[0, 0], x[0, 1]), nn.Bilinear(5, 5, 7)), 6 * 5 * 5 * 7),
+    (lambda: macs_of(lambda layers, x: torch.cdist(x[0, 0], x[0, 1])), 6 * 6 * 5),
+    (lambda: macs_of(lambda layers, x: torch.cdist(x[0, 0].repeat(9, 1), x[0, 1].repeat(8, 1))), 54 * 48 * 5),
+    (lambda: macs_of(lambda layers, x: torch.einsum("nchw,dc->ndhw", x, layers[0].weight), nn.Linear(3, 8)), 8 * 3 * 30),
+    (lambda: macs_of(lambda layers, x: layers[0](x), nn.ConvTranspose2d(3, 4, 3, 2)), 3 * 4 * 9 * 30),
+    (lambda: macs_of(lambda layers, x: layers[0](x), nn.Linear(5, 8)), 18 * 5 * 8),
+    (lambda: macs_of(lambda layers, x: F.scaled_dot_product_attention(x, x, x)), 2 * 3 * 6 * 6 * 5),
+    (lambda: macs_of(attended, nn.MultiheadAttention(12, 3, batch_first=True)), 4 * 7 * 12 * 12 + 2 * 7 * 7 * 12),
+    (lambda: macs_of(deformed, nn.Conv2d(3, 18, 3, padding=1)), 30 * (18 * 27 + 4 * 27)),
+    (lambda: macs_of(lambda layers, x: x * x + x.sum()), 0),
+])  # fmt: skip
+def test_macs_by_arithmetic(macs, expected):
+    assert macs() == expected
 
 
-def test_the_summary_has_torchsummarys_rows_and_ours_beside_them(capsys):
-    net = Net(0.125)
-    table = summary(net)
-    torchsummary.summary(copy.deepcopy(net).eval(), (3, 32, 32), device="cpu")
-    theirs = capsys.readouterr().out.strip().splitlines()
-    rule = next(i for i, line in enumerate(theirs) if line.startswith("==="))
-    rows = theirs[rule + 1 : theirs.index("=" * 64, rule + 1)]
-    ours = table.splitlines()[2 : 2 + len(rows)]
-    assert [row[:64].rstrip() for row in ours] == [row.rstrip() for row in rows]
-    macs, fields = zip(*columns(table), strict=True)
-    assert sum(int(count.replace(",", "")) for count in macs) == count_macs(net)
-    traced = [shown(layer.size) for layer in receptive_field(net).layers]
-    convolutions = [field for row, field in zip(rows, fields, strict=True) if "Conv2d" in row or "MaxPool" in row]
-    assert convolutions == traced
-    assert fields[-2:] == ("all", "all"), "after global pooling"
-    assert f"Total params: {count_parameters(net):,}" in table
-    assert "the model has" not in table
+def attended(layers, x):
+    tokens = x.flatten(1)[:, :84].view(1, 7, 12)
+    return layers[0](tokens, tokens, tokens)[0]
 
 
-def test_the_summary_corrects_torchsummarys_total():
-    table = summary(Shared(), (3, 8, 8))
-    assert [field for _, field in columns(table)] == ["3", "5"], "it runs twice"
-    assert "torchsummary counts 168 parameters; the model has 91." in table
+def deformed(layers, x):
+    return torchvision.ops.deform_conv2d(x, layers[0](x), torch.ones(4, 3, 3, 3), padding=1)
 
 
-def test_a_layer_shared_between_blocks_has_its_own_field_at_each_run():
-    layer = nn.Conv2d(3, 3, 3)
-    table = summary(nn.Sequential(nn.Sequential(layer), nn.Sequential(layer)), (3, 9, 9))
-    assert [field for _, field in columns(table)] == ["3", "3", "5", "5"], "torchsummary prints each run twice"
-    assert sum(int(macs.replace(",", "")) for macs, _ in columns(table)) == 81 * (49 + 25)
+def test_what_cannot_be_counted_is_named():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), Calls(lambda layers, x: torch.fft.rfft2(x).abs()))
+    with pytest.warns(UserWarning, match=r"not counted among the MACs: _fft_r2c in 1"):
+        assert count_macs(model, (3, 8, 8)) == 36 * 4 * 27
 
 
-def test_the_summary_leaves_the_model_and_torchs_random_state_alone():
-    def changed(look):
-        model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(), nn.Flatten())
-        before, state = copy.deepcopy(model.state_dict()), torch.get_rng_state()
-        look(model)
-        statistics = any(not torch.equal(value, before[name]) for name, value in model.state_dict().items())
-        hooks = any(module._forward_hooks for module in model.modules())
-        return statistics, not torch.equal(torch.get_rng_state(), state), hooks, not model.training
+def test_macs_of_models_of_any_dtype_with_views_of_parameters_and_memories():
+    class Odd(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight, self.last = nn.Parameter(torch.zeros(4, 27)), None
 
-    assert changed(lambda model: torchsummary.summary(model, (3, 8, 8), device="cpu"))[:2] == (True, True)
-    assert changed(lambda model: summary(model, (3, 8, 8))) == (False, False, False, False)
+        def forward(self, x):
+            self.last = F.conv2d(x, self.weight.view(4, 3, 3, 3))
+            return self.last
+
+    for model in (Odd(), Odd().double(), Odd().half(), Odd().bfloat16(), Odd().to("meta")):
+        assert count_macs(model, (3, 8, 8)) == 36 * 4 * 27
+        assert model.last is None
 
 
-def test_a_model_that_fails_raises_its_own_error_in_a_summary():
-    with pytest.raises(RuntimeError, match=r"input_size=\(3, 32, 32\)"):
-        summary(nn.Sequential(nn.Conv2d(5, 4, 3)))
+def test_a_model_can_train_after_its_latency_was_measured():
+    class Remembers(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.window = nn.Linear(4, 1), None
+
+        def forward(self, x):
+            self.window = x * 2 if self.window is None else self.window
+            return self.layer(x * self.window)
+
+    model = Remembers()
+    latency(model, torch.ones(2, 4), seconds=0.01)
+    model(torch.ones(2, 4)).sum().backward()
 
 
 def test_latency_is_about_what_the_model_takes():

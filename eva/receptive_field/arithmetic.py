@@ -15,7 +15,9 @@ from torch import Tensor
 Pair = tuple[int, int]
 NOTHING = float("-inf")
 # The planes: what values that meet see together is the maximum of each, since lo is kept with its sign turned.
-LO, HI, JUMP, SOURCES = (0, 2), (1, 3), (4, 5), 6  # of rows, columns; from SOURCES on a plane for each global source
+# Of rows and columns: the ends, the jump between places, and the image's last pixel, which tells a border from a crop.
+LO, HI, JUMP, LAST = (0, 2), (1, 3), (4, 5), (6, 7)
+SOURCES = 8  # from here on a plane for each global source
 _ENDS = 4
 
 
@@ -56,7 +58,7 @@ class Layer:
 class Seen:
     """What each value of a tensor of `shape` sees.
 
-    planes: (6 + sources, *shape), where a dimension along which they are all alike may have the length 1. The local
+    planes: (8 + sources, *shape), where a dimension along which they are all alike may have the length 1. The local
     planes are empty (NOTHING) for what saw all of its map; which part of the image that was is a source's.
     """
 
@@ -112,7 +114,7 @@ def image(shape: tuple[int, ...]) -> Seen:
     planes = torch.full((SOURCES, 1, 1, *shape[-2:]), 1.0)
     for axis, n in enumerate(shape[-2:]):
         places = torch.arange(n).view(-1, *[1] * (1 - axis))
-        planes[LO[axis]], planes[HI[axis]] = -places, places
+        planes[LO[axis]], planes[HI[axis]], planes[LAST[axis]] = -places, places, n - 1
     return Seen(planes, shape)
 
 
@@ -149,7 +151,8 @@ def windowed(
 def extended(planes: Tensor, dim: int, axis: int | None, before: int, after: int) -> Tensor:
     """Planes with so many places more along `dim`, or less where negative, as if the image went on beyond its border.
 
-    Where there is no pattern that could go on, the new places see nothing.
+    Where there is no pattern that could go on, or where it would go on inside of the image (the border is a crop's),
+    the new places see nothing.
     """
     n = planes.shape[1 + dim]
     if before < 0 or after < 0:
@@ -171,6 +174,12 @@ def extended(planes: Tensor, dim: int, axis: int | None, before: int, after: int
         steps = (turns * jump).view(-1, *[1] * (planes.ndim - 2 - dim))
         new[LO[axis]] -= steps
         new[HI[axis]] += steps
+        for place, added in ((before - 1, places < 0), (before + n, places >= n)):
+            if added.any():
+                first = new.select(1 + dim, place)
+                inside = (first[LO[axis]] <= 0) & (first[HI[axis]] <= first[LAST[axis]])
+                if bool((inside | (first[HI[axis]] == NOTHING)).all()):
+                    new = new.masked_fill(added.view(-1, *[1] * (planes.ndim - 2 - dim)), NOTHING)
     return new
 
 
@@ -200,8 +209,11 @@ def pattern(planes: Tensor, dim: int, axis: int) -> tuple[int, float]:
         return 1, 0.0
     for period in range(1, min(n, 64) + 1):
         if period == n:
+            alike = n == 1 or bool(
+                (planes[[LO[axis], HI[axis]]].amax(1 + dim) == planes[[LO[axis], HI[axis]]].amin(1 + dim)).all()
+            )
             jump = slope * period
-            return (period, jump) if jump == int(jump) else (0, 0.0)
+            return (period, jump) if alike and jump == int(jump) else (0, 0.0)
         up = high.narrow(dim, period, n - period) - high.narrow(dim, 0, n - period)
         down = low.narrow(dim, 0, n - period) - low.narrow(dim, period, n - period)
         steps = torch.stack([up, down])

@@ -89,14 +89,14 @@ class Call:
         return [compact(torch.stack(planes)) for planes in zip(*results, strict=True)]
 
     def mixed(self, seen: Seen, merged: Tensor, dims: Sequence[int]) -> Tensor:
-        """The hulls `merged` of what lies along `dims` of `seen`; where one is all of the map, a global source."""
-        before, along = seen.planes, [1 + d for d in dims]
-        ends = [*LO, *HI]
+        """The hulls `merged` of what lies along `dims` of `seen`; where that is all of a map, global sources."""
+        before, along, ends = seen.planes, [1 + d for d in dims], [*LO, *HI]
+        spatial = {d for d in seen.dims if seen.shape[d] > 1}
+        if not spatial or not spatial <= set(dims):
+            return merged
         least = before[ends].masked_fill(before[ends] == NOTHING, -NOTHING).amin(along, keepdim=True)
-        everywhere = {*dims, *seen.dims}
-        everything = before[ends].amax([1 + d for d in everywhere], keepdim=True)
-        whole = (merged[ends] == everything).all(0) & (least != merged[ends]).any(0) & (merged[HI[0]] > NOTHING)
-        if not whole.any() or all(seen.shape[d] == 1 for d in seen.dims):
+        whole = (least != merged[ends]).any(0) & (merged[HI[0]] > NOTHING)
+        if not whole.any():
             return merged
         flat = before[:, None].flatten(2).squeeze(1)
         together = merged[ends].expand(_ENDS, *before.shape[1:]).flatten(1)

@@ -123,7 +123,7 @@ class Tracer:
         return None
 
     def source(self, planes: Tensor) -> int:
-        """The plane of a global source that saw all that these values see; planes: (6 + sources, values)."""
+        """The plane of a global source that saw all that these values see; planes: (8 + sources, values)."""
         rows, columns = (_covered(planes, axis, n) for axis, n in enumerate(self.input_size[1:]))
         mask = rows[:, None] & columns
         for earlier, plane in zip(self.sources, planes[SOURCES:], strict=False):
