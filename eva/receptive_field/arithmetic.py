@@ -18,7 +18,6 @@ NOTHING = float("-inf")
 # Of rows and columns: the ends, the jump between places, and the image's last pixel, which tells a border from a crop.
 LO, HI, JUMP, LAST = (0, 2), (1, 3), (4, 5), (6, 7)
 SOURCES = 8  # from here on a plane for each global source
-_ENDS = 4
 
 
 class ReceptiveFieldError(ValueError):
@@ -162,7 +161,7 @@ def extended(planes: Tensor, dim: int, axis: int | None, before: int, after: int
         return planes
     places = torch.arange(-before, n + after)
     period, jump = (0, 0.0) if axis is None else pattern(planes, dim, axis)
-    if not period:
+    if axis is None or not period:
         inside = (places >= 0) & (places < n)
         new = planes.index_select(1 + dim, places.clamp(0, n - 1))
         return new.masked_fill(~inside.view(-1, *[1] * (planes.ndim - 2 - dim)), NOTHING)
@@ -170,16 +169,15 @@ def extended(planes: Tensor, dim: int, axis: int | None, before: int, after: int
         places < 0, -((-places - 1) // period + 1), torch.where(places < n, 0, (places - n) // period + 1)
     )
     new = planes.index_select(1 + dim, places - turns * period)
-    if axis is not None:
-        steps = (turns * jump).view(-1, *[1] * (planes.ndim - 2 - dim))
-        new[LO[axis]] -= steps
-        new[HI[axis]] += steps
-        for place, added in ((before - 1, places < 0), (before + n, places >= n)):
-            if added.any():
-                first = new.select(1 + dim, place)
-                inside = (first[LO[axis]] <= 0) & (first[HI[axis]] <= first[LAST[axis]])
-                if bool((inside | (first[HI[axis]] == NOTHING)).all()):
-                    new = new.masked_fill(added.view(-1, *[1] * (planes.ndim - 2 - dim)), NOTHING)
+    steps = (turns * jump).view(-1, *[1] * (planes.ndim - 2 - dim))
+    new[LO[axis]] -= steps
+    new[HI[axis]] += steps
+    for place, added in ((before - 1, places < 0), (before + n, places >= n)):
+        if added.any():
+            first = new.select(1 + dim, place)
+            inside = (first[LO[axis]] <= 0) & (first[HI[axis]] <= first[LAST[axis]])
+            if bool((inside | (first[HI[axis]] == NOTHING)).all()):
+                new = new.masked_fill(added.view(-1, *[1] * (planes.ndim - 2 - dim)), NOTHING)
     return new
 
 
@@ -191,13 +189,10 @@ def rearranged(planes: Tensor, shape: tuple[int, ...]) -> Tensor:
         n = planes.shape[1 + dim]
         if n > 2:
             period, pixels = pattern(planes, dim, axis)
-            if 0 < period < n and pixels > 0 and pixels / period != float(planes[JUMP[axis]].max()):
+            if 0 < period < n and pixels > 0:
                 planes = planes.clone()
-                planes[JUMP[axis]] = (
-                    planes[JUMP[axis]]
-                    .clamp(min=pixels / period, max=pixels / period)
-                    .masked_fill(planes[JUMP[axis]] == NOTHING, NOTHING)
-                )
+                some = planes[JUMP[axis]] > NOTHING
+                planes[JUMP[axis]] = torch.where(some, pixels / period, NOTHING)
     return planes
 
 
@@ -209,10 +204,8 @@ def pattern(planes: Tensor, dim: int, axis: int) -> tuple[int, float]:
         return 1, 0.0
     for period in range(1, min(n, 64) + 1):
         if period == n:
-            alike = n == 1 or bool(
-                (planes[[LO[axis], HI[axis]]].amax(1 + dim) == planes[[LO[axis], HI[axis]]].amin(1 + dim)).all()
-            )
-            jump = slope * period
+            ends, jump = torch.stack([low, high]), slope * period
+            alike = bool((ends == ends.narrow(1 + dim, 0, 1)).all())  # as after upsampling what was one place
             return (period, jump) if alike and jump == int(jump) else (0, 0.0)
         up = high.narrow(dim, period, n - period) - high.narrow(dim, 0, n - period)
         down = low.narrow(dim, 0, n - period) - low.narrow(dim, period, n - period)

@@ -82,26 +82,14 @@ def _layer_norm(call: Call) -> Tensor:
     return hull([seen.planes, merged(call, seen, range(len(seen.shape) - last, len(seen.shape)))])
 
 
-@rule("mm bmm matmul linear addmm baddbmm addbmm mv addmv dot addr trilinear cdist_forward")
+@rule("mm bmm addmm baddbmm mv addmv dot")
 def _product(call: Call) -> Tensor:
     """A row of one with a column of the other: what both see."""
-    tensors = call.operation.inputs
-    factors, added = (tensors[-2:], tensors[:-2]) if call.name != "linear" else (tensors[:1], [])
-    if call.name in ("trilinear", "addr", "cdist_forward", "addbmm") or any(t.ndim == 0 for t in factors):
-        raise call.refusal("it is not known how it changes what is seen")
-    parts = [call.of(tensor).planes for tensor in added]
-    first = call.of(factors[0])
-    left = merged(call, first, [len(first.shape) - 1])
-    parts.append(left if call.result.ndim == len(first.shape) else left.squeeze(-1))
-    if len(factors) == 2:
-        second = call.of(factors[1])
-        right = merged(call, second, [max(0, len(second.shape) - 2)])
-        parts.append(right if len(second.shape) > 1 else right.reshape(len(right), *[1] * call.result.ndim))
-    else:
-        for tensor in tensors[1:]:
-            if call.of(tensor).local:
-                raise call.refusal("its weights depend on the image")
-    return hull(parts)
+    *added, one, other = map(call.of, call.operation.inputs)
+    rows, columns = merged(call, one, [len(one.shape) - 1]), merged(call, other, [max(0, len(other.shape) - 2)])
+    if call.result.ndim < len(one.shape):  # by a vector
+        rows, columns = rows.squeeze(-1), columns.squeeze(-1)
+    return hull([*(seen.planes for seen in added), rows, columns])
 
 
 @rule("scaled_dot_product_flash_attention_for_cpu scaled_dot_product_flash_attention scaled_dot_product_attention_math "
@@ -133,7 +121,8 @@ def _recurrent(call: Call) -> list[Tensor]:
     """Each step of (steps, N, features) sees all steps before it, or after it where the layer runs backwards."""
     seen, states = call.seen("input"), hull([call.seen(name).planes.flatten(1).amax(1) for name in ("hx_", "cx_")])
     steps = seen.planes.amax(3, keepdim=True)
-    turned = steps.flip(1) if call.argument("reverse") else steps
-    steps = turned.cummax(1).values.flip(1) if call.argument("reverse") else turned.cummax(1).values
+    backwards = call.argument("reverse")
+    steps = (steps.flip(1) if backwards else steps).cummax(1).values
+    steps = steps.flip(1) if backwards else steps
     planes = hull([steps, states.view(-1, 1, 1, 1)])
     return [planes, *[planes.amax(1)] * (len(call.operation.results) - 1)]

@@ -13,29 +13,8 @@ from eva.dry_run import Operation
 from eva.receptive_field.arithmetic import HI, LO, NOTHING, SOURCES, Field, Layer, Seen, hull, image, unseeing
 from eva.receptive_field.call import Call, Rule, compact
 
-EACH = frozenset(  # operations on lists of tensors that go value by value
-    [
-        "add",
-        "sub",
-        "mul",
-        "div",
-        "addcmul",
-        "addcdiv",
-        "lerp",
-        "pow",
-        "maximum",
-        "minimum",
-        "clamp_max",
-        "clamp_min",
-        "abs",
-        "neg",
-        "exp",
-        "log",
-        "sqrt",
-        "copy",
-        "zero",
-    ]
-)
+EACH = {"add", "sub", "mul", "div", "addcmul", "addcdiv", "lerp", "pow", "maximum", "minimum", "clamp_max", "clamp_min",
+        "abs", "neg", "exp", "log", "sqrt", "copy", "zero"}  # fmt: skip  # operations on lists that go value by value
 DECIDING = ("_local_scalar_dense", "is_nonzero", "equal")  # operations that tell a value to Python
 
 
@@ -86,8 +65,7 @@ class Tracer:
             ):
                 its = its.flatten(1).amax(1).view(-1, *[1] * result.ndim)  # statistics, say: together they see it all
             self._write(result, Seen(its, tuple(result.shape), trunk))
-        for layer in call.layers:
-            self.layers.append(layer)
+        self.layers += call.layers
         return None
 
     def _tell_each(self, operation: Operation, call: Call) -> None:
@@ -136,27 +114,24 @@ class Tracer:
         return SOURCES + len(self.sources) - 1
 
     def whole(self, seen: Seen) -> bool:
-        """Whether one of these values sees all of the image: in its window, by way of a global source, or both."""
-        planes, size = seen.planes, self.input_size[1:]
-        covered = [(planes[LO[axis]] >= 0) & (planes[HI[axis]] >= n - 1) for axis, n in enumerate(size)]
-        if bool((covered[0] & covered[1]).any()):
-            return True
-        reached = [source for source, plane in zip(self.sources, planes[SOURCES:], strict=False) if (plane == 0).any()]
-        if any(bool(source.all()) for source in reached):
-            return True
-        return bool(reached) and any(self._pixels(value).all() for value in planes.flatten(1).unique(dim=1).T)
-
-    def _pixels(self, value: Tensor) -> Tensor:
-        """(H, W): which pixels one value, given by its planes, sees."""
-        mask = torch.zeros(self.input_size[1:], dtype=torch.bool)
-        for source, plane in zip(self.sources, value[SOURCES:], strict=False):
-            mask |= source & (plane == 0)
-        if value[HI[0]] > NOTHING:
-            (top, bottom), (left, right) = (
-                (max(0, -int(value[lo])), max(0, int(value[hi]) + 1)) for lo, hi in ((0, 1), (2, 3))
-            )
-            mask[top:bottom, left:right] = True
-        return mask
+        """Whether one of these values sees all of the image: in its window, by way of global sources, or both."""
+        values = seen.planes.flatten(1)
+        of_sources = torch.cat([torch.ones(1, values.shape[1]), values[SOURCES:]]) == 0  # the first: also without any
+        sorts, sort = of_sources.unique(dim=1, return_inverse=True)
+        for number, sources in enumerate(sorts[1:].T):
+            missing = torch.ones(self.input_size[1:], dtype=torch.bool)
+            for source in sources.nonzero().flatten().tolist():
+                missing &= ~self.sources[source]
+            if not missing.any():
+                return True
+            some = values[:, sort == number]
+            holds = torch.ones(some.shape[1], dtype=torch.bool)
+            for axis in (0, 1):
+                places = missing.any(1 - axis).nonzero()
+                holds &= (-some[LO[axis]] <= places.min()) & (some[HI[axis]] >= places.max())
+            if holds.any():
+                return True
+        return False
 
     def field(self, seen: Seen) -> Field:
         """Of a tensor's units, or of the last map's on the way to it."""
