@@ -6,6 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from benchmarks.receptive_field_timm import PAGE, RECORD, page
+from eva.files import read_json
 from eva.receptive_field import ReceptiveFieldError, receptive_field
 from tests.receptive_field.graphs import DRAWN, GRAPHS
 from tests.receptive_field.truth import Calls, held_to_the_truth
@@ -193,3 +195,9 @@ def test_constants_and_contexts_of_the_models_own_work():
 
     for model in (Usual(), Usual().double(), Usual().bfloat16(), Usual().to("meta")):
         assert receptive_field(model, (3, 16, 12)).size == (3, 3)
+
+
+def test_the_page_on_timms_architectures_says_what_its_record_holds():
+    rows = read_json(RECORD)
+    assert page(rows) == PAGE.read_text()
+    assert not [row["name"] for row in rows if row.get("agrees") is False or "crashed" in row]
