@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from benchmarks.receptive_field import probe
 from eva.files import append_json, read_json, replacing
@@ -52,6 +52,17 @@ def made(name: str) -> nn.Module:
         return timm.create_model(name)
 
 
+class Trunk(nn.Module):
+    """An architecture without its head."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.model.forward_features(images)
+
+
 def measured(file: str, name: str) -> dict[str, Any]:
     """One architecture: its field, or why there is none."""
     import timm
@@ -83,7 +94,8 @@ def measured(file: str, name: str) -> dict[str, Any]:
     translated = field.everywhere and not gated and field.size != size[1:]  # not what runs over all rows of any image
     if translated and max(field.size) <= PROBED and hasattr(model, "forward_features"):
         try:
-            trunk = timm.create_model(name).eval().double().forward_features
+            trunk = Trunk(timm.create_model(name)).eval().double()
+            field = receptive_field(trunk, size)  # which a head of windows would widen
             row["agrees"] = all(probe(model, field, trunk, axis, short=96) for axis in (0, 1))
         except Exception as error:  # an architecture that takes one input size only
             row["probe"] = repr(error)[:100]

@@ -230,7 +230,7 @@ def _along(seen: Seen, axis: int, dim: int) -> tuple[int, int, int, float, bool]
         n = places.shape[1 + dim]
         quarter = 0 if pattern(places, dim, axis)[0] or n < 5 else n // 4  # near the border it may be another one
         period, pixels = pattern(places.narrow(1 + dim, quarter, n - 2 * quarter), dim, axis)
-        inner = along[quarter : len(along) - quarter] if period else along
+        inner = along[quarter : len(along) - quarter] if period and len(along) == n else along
         start = -int(low[high > NOTHING][0])
         if period:
             jump = pixels / period

@@ -32,7 +32,8 @@ class Knowledge(Protocol):
     """What is known of all tensors so far."""
 
     def of(self, tensor: Tensor) -> Seen | None: ...
-    def source(self, planes: Tensor) -> int: ...
+    def pixels(self, planes: Tensor) -> Tensor: ...
+    def source(self, mask: Tensor) -> int: ...
 
 
 @dataclass
@@ -92,10 +93,12 @@ class Call:
         """The hulls `merged` of what lies along `dims` of `seen`; where that is all of a map, global sources."""
         before, along, ends = seen.planes, [1 + d for d in dims], [*LO, *HI]
         spatial = {d for d in seen.dims if seen.shape[d] > 1}
-        if not spatial or not spatial <= set(dims):
+        if not spatial:
             return merged
         least = before[ends].masked_fill(before[ends] == NOTHING, -NOTHING).amin(along, keepdim=True)
         whole = (least != merged[ends]).any(0) & (merged[HI[0]] > NOTHING)
+        if not spatial <= set(dims):  # all of a map may lie along others too: of pairs of tokens, say
+            whole &= (merged[ends] == before[ends].amax([*range(1, before.ndim)], keepdim=True)).all(0)
         if not whole.any():
             return merged
         flat = before[:, None].flatten(2).squeeze(1)
@@ -103,7 +106,10 @@ class Call:
         result = merged.clone()
         result[:SOURCES, whole] = NOTHING
         for hulled in merged[ends][:, whole].unique(dim=1).T:  # each of them a map of its own, a group of channels, say
-            plane = self.tracer.source(flat[:, (together == hulled[:, None]).all(0)])
+            pixels = self.tracer.pixels(flat[:, (together == hulled[:, None]).all(0)])
+            if not spatial <= set(dims) and not torch.equal(pixels, self.tracer.pixels(flat)):
+                return merged  # its ends are those of the map, and between them it is not all
+            plane = self.tracer.source(pixels)
             if plane >= len(result):
                 result = torch.cat([result, result.new_full((plane + 1 - len(result), *result.shape[1:]), NOTHING)])
             result[plane, whole & (merged[ends] == hulled.view(-1, *[1] * (merged.ndim - 1))).all(0)] = 0.0

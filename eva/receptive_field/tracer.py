@@ -100,13 +100,17 @@ class Tracer:
                 return its
         return None
 
-    def source(self, planes: Tensor) -> int:
-        """The plane of a global source that saw all that these values see; planes: (8 + sources, values)."""
+    def pixels(self, planes: Tensor) -> Tensor:
+        """(H, W): what these values see together, in windows and by way of sources; planes: (8 + sources, values)."""
         rows, columns = (_covered(planes, axis, n) for axis, n in enumerate(self.input_size[1:]))
         mask = rows[:, None] & columns
         for earlier, plane in zip(self.sources, planes[SOURCES:], strict=False):
             if bool((plane > NOTHING).any()):
                 mask |= earlier
+        return mask
+
+    def source(self, mask: Tensor) -> int:
+        """The plane of the global source that saw these pixels (H, W)."""
         for number, earlier in enumerate(self.sources):
             if torch.equal(mask, earlier):
                 return SOURCES + number
