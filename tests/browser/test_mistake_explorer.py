@@ -125,9 +125,10 @@ def tally(explorer):
     return {name: int(re.search(rf"{sign} (\d+) {name}", words)[1]) for name, sign in SIGNS.items()}
 
 
-def expect_tally(explorer, **counts):
+def expect_tally(explorer, kept=True, **counts):
     given = ", ".join(f"{sign} {counts.get(name.replace(' ', '_'), 0)} {name}" for name, sign in SIGNS.items())
-    expect(explorer.locator(".eva-tally")).to_contain_text(f"Marked: {given}. Kept in marks-")
+    words = f"Marked: {given}. Kept in marks-" if kept else f"Marked: {given}.marks-"
+    expect(explorer.locator(".eva-tally")).to_contain_text(words)
 
 
 def expect_count(explorer, count, page=0):
@@ -448,7 +449,8 @@ def test_a_file_that_is_not_of_marks_any_more_is_named_in_red_and_left_alone(exp
         box(message)
         red, green, blue = map(int, re.findall(r"\d+", message.evaluate("line => getComputedStyle(line).color"))[:3])
         assert red > 2 * max(green, blue), "red"
-        expect_tally(explorer, ambiguous=1, model_wrong=1)
+        expect_tally(explorer, kept=False, ambiguous=1, model_wrong=1)
+        expect(explorer.locator(".eva-tally")).to_contain_text("your 2 marks are kept in memory only")
         assert path.read_bytes() == other
         lab.screenshot("mistake explorer a file of something else")
     finally:
