@@ -109,7 +109,7 @@ def page(rows: list[dict[str, Any]]) -> str:
     lines = [
         "# Receptive fields of timm's architectures",
         "",
-        f"Of {len(rows)} architectures, one of each of timm's model files, {len(answered)} are answered, {refused} "
+        f"Of {len(rows)} architectures, each of another of timm's model files, {len(answered)} are answered, {refused} "
         f"refused, and {crashed} stop with an error. Of the {len(agreed)} that could be probed, the NaN probe agrees "
         f"with {sum(agreed)}. timm {rows[0]['timm']}, torch {rows[0]['torch']}; made by",
         "`benchmarks/receptive_field_timm.py`, which says how.",

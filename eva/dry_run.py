@@ -76,10 +76,10 @@ class DryRun(TorchDispatchMode):
             with self.fake:
                 output = func(*given, **named)
             output = tree_map_only(Tensor, lambda result: stands_for.get(id(result), result), output)
-            self.without_values |= {_memory(leaf) for leaf in tree_leaves(output) if isinstance(leaf, Tensor)}
+            self.without_values |= {memory_of(leaf) for leaf in tree_leaves(output) if isinstance(leaf, Tensor)}
         else:
             written = [a.name for a in func._schema.arguments if a.alias_info and a.alias_info.is_write]
-            if written and _memory(inputs[0]) in self.protected:
+            if written and memory_of(inputs[0]) in self.protected:
                 raise DryRunError(f"{func.__name__} would write to a parameter: this model cannot be measured")
             output = func(*args, **kwargs)
         if func.namespace != "prim":  # which asks for a device
@@ -107,21 +107,22 @@ class _Unread(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = getattr(func, "__name__", "")
-        if name in ("tolist", "numpy", "__array__", "data_ptr") and _memory(args[0]) in self.mode.without_values:
+        if name in ("tolist", "numpy", "__array__", "data_ptr") and memory_of(args[0]) in self.mode.without_values:
             place = self.mode.running[-1] or "the model itself"
             raise DryRunError(f"{name} in {place}: how the network runs depends on the values of pixels")
         return func(*args, **(kwargs or {}))
 
 
-def _memory(tensor: Tensor) -> int:
+def memory_of(tensor: Tensor) -> int:
+    """Tensors that share their memory have the same."""
     return tensor.untyped_storage()._cdata
 
 
-def images_like(model: nn.Module, input_size: tuple[int, int, int], count: int = 1) -> Tensor:
-    """(count, C, H, W) of zeros, of the dtype and on the device of the model's weights, or on the CPU for meta."""
+def images_like(model: nn.Module, input_size: tuple[int, int, int]) -> Tensor:
+    """(1, C, H, W) of zeros, of the dtype and on the device of the model's weights, or on the CPU for meta."""
     weight = next((value for value in model.parameters() if value.is_floating_point()), torch.zeros(()))
     device = "cpu" if weight.device.type == "meta" else weight.device
-    return torch.zeros(count, *input_size, dtype=weight.dtype, device=device)
+    return torch.zeros(1, *input_size, dtype=weight.dtype, device=device)
 
 
 def dry_run(
@@ -143,12 +144,12 @@ def dry_run(
     for name, value in (*model.named_parameters(), *model.named_buffers()):
         if is_lazy(value):
             raise DryRunError(f"{name} has no shape yet: run the model once on a batch before measuring it")
-    parameters = {_memory(value) for value in model.parameters()}
+    parameters = {memory_of(value) for value in model.parameters()}
     mode, copies = DryRun(tell, parameters), dict[int, torch.UntypedStorage]()
 
     def copied(value: Tensor) -> Tensor:
         """The buffer with memory of its own, which those share that shared it."""
-        memory = copies.setdefault(_memory(value), value.untyped_storage().clone())
+        memory = copies.setdefault(memory_of(value), value.untyped_storage().clone())
         return torch.empty(0, dtype=value.dtype, device=value.device).set_(
             memory, value.storage_offset(), value.shape, value.stride()
         )
@@ -167,7 +168,7 @@ def dry_run(
         stack.enter_context(_followed(model, mode.running, note or (lambda name, output: None)))
         stack.enter_context(torch.no_grad())
         empty = mode.fake.from_tensor(images)
-        mode.without_values.add(_memory(empty))
+        mode.without_values.add(memory_of(empty))
         tell(Operation(torch.ops.aten.alias.default, (images,), {}, empty, ""))
         stack.enter_context(mode)
         stack.enter_context(_Unread(mode))

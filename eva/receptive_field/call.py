@@ -13,7 +13,6 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from eva.dry_run import Operation
 from eva.receptive_field.arithmetic import HI, LO, NOTHING, SOURCES, Layer, ReceptiveFieldError, Seen, unseeing
 
-_ENDS = 4
 Rule = Callable[["Call"], Tensor | list[Tensor]]  # the planes of an operation's result, or of each of its results
 RULES: dict[str, Rule] = {}  # by torch's name of the operation, without the underscores around it
 
@@ -102,7 +101,7 @@ class Call:
         if not whole.any():
             return merged
         flat = before[:, None].flatten(2).squeeze(1)
-        together = merged[ends].expand(_ENDS, *before.shape[1:]).flatten(1)
+        together = merged[ends].expand(len(ends), *before.shape[1:]).flatten(1)
         result = merged.clone()
         result[:SOURCES, whole] = NOTHING
         for hulled in merged[ends][:, whole].unique(dim=1).T:  # each of them a map of its own, a group of channels, say

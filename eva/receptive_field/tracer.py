@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from eva.dry_run import Operation
+from eva.dry_run import Operation, memory_of
 from eva.receptive_field.arithmetic import HI, LO, NOTHING, SOURCES, Field, Layer, Seen, hull, image, unseeing
 from eva.receptive_field.call import Call, Rule, compact
 
@@ -92,11 +92,11 @@ class Tracer:
     def of(self, tensor: Tensor) -> Seen | None:
         """What a tensor sees; None where it does not depend on the image."""
         kept, memory, seen = self._known.get(id(tensor), (None, 0, None))
-        if kept is not None and memory == _memory(tensor):
+        if kept is not None and memory == memory_of(tensor):
             return seen
-        for other in self._sharing.get(_memory(tensor), []):
+        for other in self._sharing.get(memory_of(tensor), []):
             _, then, its = self._known[id(other)]
-            if its and then == _memory(other) == _memory(tensor) and _geometry(other) == _geometry(tensor):
+            if its and then == memory_of(other) == memory_of(tensor) and _geometry(other) == _geometry(tensor):
                 return its
         return None
 
@@ -153,7 +153,7 @@ class Tracer:
         return max(known, key=lambda seen: float(seen.planes[list(HI)].max()), default=None)
 
     def _note(self, tensor: Tensor, seen: Seen | None) -> None:
-        memory = _memory(tensor)
+        memory = memory_of(tensor)
         seen = seen if seen and bool((seen.planes > NOTHING).any()) else None
         if id(tensor) not in self._known or self._known[id(tensor)][1] != memory:
             self._sharing.setdefault(memory, []).append(tensor)
@@ -161,8 +161,8 @@ class Tracer:
 
     def _write(self, tensor: Tensor, seen: Seen) -> None:
         """Note what a tensor sees, and with it all that share its memory and can see it."""
-        memory = _memory(tensor)
-        others = [t for t in self._sharing.get(memory, []) if t is not tensor and _memory(t) == memory]
+        memory = memory_of(tensor)
+        others = [t for t in self._sharing.get(memory, []) if t is not tensor and memory_of(t) == memory]
         written = id(tensor) in self._known
         self._note(tensor, seen)
         if not written:
@@ -191,10 +191,6 @@ class Tracer:
 
 def _is_map(seen: Seen) -> bool:
     return len(seen.shape) >= 3 and seen.dims[0] != seen.dims[1]
-
-
-def _memory(tensor: Tensor) -> int:
-    return tensor.untyped_storage()._cdata
 
 
 def _geometry(tensor: Tensor) -> tuple[Any, ...]:
