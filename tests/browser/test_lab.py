@@ -1,6 +1,7 @@
 """The guard of the browser tests can fail."""
 
 import json
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -10,10 +11,13 @@ from tests.browser.lab import find_browser, leaves_the_machine, missing, watched
 ELSEWHERE = "http://192.0.2.1/"  # an address for documentation: no machine has it
 
 
-def run(browser, server, script):
+def run(browser, server, script, patience=0):
+    """Evaluate `script` in a page, and wait up to `patience` seconds for the page's first trouble."""
     with watched(browser, server) as lab:
         lab.page.evaluate(script)
-        lab.page.evaluate("() => new Promise(done => setTimeout(done))")  # after what the script put off
+        until = time.monotonic() + patience
+        while not lab.troubles and time.monotonic() < until:  # a socket is told of by another process than the page's
+            lab.page.wait_for_timeout(50)  # milliseconds
 
 
 @pytest.mark.parametrize(("script", "words"), [
@@ -24,7 +28,7 @@ def run(browser, server, script):
 ])  # fmt: skip
 def test_what_goes_wrong_in_a_page_fails_the_test(browser, server, script, words):
     with pytest.raises(AssertionError, match=words):
-        run(browser, server, script)
+        run(browser, server, script, patience=20)
 
 
 def test_a_page_in_which_nothing_goes_wrong_passes(browser, server):
