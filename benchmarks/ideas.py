@@ -15,7 +15,7 @@ from torch.optim import AdamW, Optimizer
 from eva.data import BatchLoader, Splits, normalised
 from eva.device import derived_seed
 from eva.measure import count_parameters
-from eva.model import Net, Residual
+from eva.model import Net, residual_pair
 from eva.precision import mixed_precision
 from eva.recipes import Recipe
 
@@ -32,7 +32,7 @@ def whitened_stem(width: float, splits: Splits) -> Net:
     """The first convolution is set, and never trained: its maps are patches' first principal components, of equal
     variance, and the same with the sign turned (Page 2019, How to Train Your ResNet 8; airbench, Jordan 2024)."""
     model = as_it_is(width, splits)
-    weight = model.stem[0].weight
+    weight = model.stem.weight
     rng = torch.Generator().manual_seed(0)  # an image folder is sorted by class: not the first ones
     chosen = torch.randperm(len(splits.train), generator=rng)[:5000]
     images = normalised(splits.train.images[chosen], splits.normalisation)
@@ -47,7 +47,7 @@ def whitened_stem(width: float, splits: Splits) -> Net:
 
 
 def with_residuals(width: float, splits: Splits, count: int) -> Net:
-    """`count` residual pairs in the middle block in place of two, and as wide as keeps the parameters nearest."""
+    """`count` residual pairs behind the middle's pooling in place of three, as wide as keeps the parameters nearest."""
     wanted = count_parameters(as_it_is(width, splits))
     widths = [width * percent / 100 for percent in range(50, 151, 2)]
     built = [_deepened(as_it_is(each, splits), count) for each in widths]
@@ -55,18 +55,19 @@ def with_residuals(width: float, splits: Splits, count: int) -> Net:
 
 
 def _deepened(model: Net, count: int) -> Net:
-    before, pool, first, second, after, dropout = model.middle
-    maps = first[0][1].out_channels
-    pairs = [first, second] + [Residual(*(type(layer)(maps, maps) for layer in first)) for _ in range(count - 2)]
-    model.middle = nn.Sequential(before, pool, *pairs[:count], after, dropout)
+    before, early, pool, *pairs, dropout = model.middle
+    maps = early[-1][-1].out_channels
+    while len(pairs) < count:
+        pairs.append(residual_pair(type(early[-1]), maps))
+    model.middle = nn.Sequential(before, early, pool, *pairs[:count], dropout)
     return model
 
 
 def late_pooling(width: float, splits: Splits) -> Net:
     """The second pooling after the middle block and not in it: the same parameters, maps of twice the side there."""
     model = as_it_is(width, splits)
-    before, pool, *rest = model.middle
-    model.middle = nn.Sequential(before, *rest, pool)
+    before, early, pool, *rest = model.middle
+    model.middle = nn.Sequential(before, early, *rest, pool)
     return model
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from eva.model import Net
 
-WIDTHS = {"Net, 0.1 M": 0.375, "Net, 0.4 M": 0.8, "Net, 0.95 M": 1.22}
+WIDTHS = {"Net, 0.1 M": 0.375, "Net, 0.4 M": 0.75, "Net, 0.95 M": 1.15}
 
 
 def conv_bn(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, groups: int = 1) -> nn.Sequential:

@@ -88,8 +88,8 @@ def changes(recipe: Recipe, splits: Splits, teacher: Callable[[], nn.Module]) ->
         "cutmix": Change(recipe, make_loader=mixed(cutmix, epochs)),
         "cutmix, not in the last third": Change(recipe, make_loader=mixed(cutmix, 2 * epochs // 3)),
         "whitened stem": Change(recipe, ideas.whitened_stem),
-        "deeper and narrower": Change(recipe, partial(ideas.with_residuals, count=4)),
-        "shallower and wider": Change(recipe, partial(ideas.with_residuals, count=0)),
+        "deeper and narrower": Change(recipe, partial(ideas.with_residuals, count=5)),
+        "shallower and wider": Change(recipe, partial(ideas.with_residuals, count=1)),
         "second pooling after the middle": Change(recipe, ideas.late_pooling),
         "distillation from Net of twice the width": Change(recipe, make_loader=lambda *args, **options: ideas.Distilled(
             *args, teacher=teacher(), **options)),

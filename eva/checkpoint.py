@@ -32,7 +32,7 @@ class Checkpoint:
     mean: list[float]  # of each channel, as fractions of full scale; likewise std
     std: list[float]
     data: str  # the name of the data that it was trained on
-    results: dict[str, Any]  # what was measured, "validation_accuracy" and so on
+    results: dict[str, Any]  # what was measured, "validation_accuracy" and so on; of the shipped network all of it
     training: dict[str, Any] | None = None  # what going on with the run needs; None in a file that is only for use
 
 
@@ -93,7 +93,11 @@ def restore(saved: Checkpoint, origin: str = "the checkpoint") -> Net:
 
 
 def pretrained_card() -> Checkpoint:
-    """What is known of the network that ships with the package: its data's name, classes, normalisation, accuracy."""
+    """What is known of the network that ships with the package.
+
+    Its data's name, classes and normalisation; in `results` the report of the run that trained it (accuracies, recipe,
+    seed, seconds, hardware) and, as "rows", its epochs.
+    """
     with resources.as_file(resources.files("eva") / "pretrained.pt") as path:
         return load(path)
 

@@ -1,10 +1,13 @@
 """The network of this course, and the blocks that it is made of.
 
-Conv            3x3 convolution, batch norm, ReLU; with dilation=2 it spans 5x5 pixels at the same cost
-SeparableConv   each map by itself, then a 1x1 convolution across maps; batch norm, ReLU
-Residual        adds a block's input to its output
-Rung            a small network with those of the course's ideas that are named
-Net             all of them at their final sizes: dilated first, separable in the middle, standard at the end
+Conv              3x3 convolution, batch norm, ReLU; with dilation=2 it spans 5x5 pixels at the same cost
+SeparableConv     each map by itself, then a 1x1 convolution across maps; batch norm, ReLU
+PreConv           the same layers in the order that suits shortcuts: batch norm, ReLU, convolution
+PreSeparableConv  likewise
+Residual          adds a block's input to its output
+residual_pair     two convolutions and a shortcut round both
+Rung              a small network with those of the course's ideas that are named
+Net               all of them at their final sizes: dilated first, separable in the middle, standard at the end
 LADDER          from plain convolutions to Net, one idea more at each step
 """
 
@@ -58,11 +61,50 @@ class SeparableConv(nn.Sequential):
         )
 
 
+class PreConv(nn.Sequential):
+    """Batch norm, ReLU, then the convolution, `kernel` x `kernel`: (N, inputs, H, W) to (N, outputs, H, W).
+
+    He et al. (Identity Mappings in Deep Residual Networks, 2016) put the layers in this order within shortcuts: what
+    the convolution says is added as it is, and may be negative.
+    """
+
+    def __init__(self, inputs: int, outputs: int, dilation: int = 1, kernel: int = 3) -> None:
+        padding = dilation * (kernel // 2)
+        super().__init__(
+            nn.BatchNorm2d(inputs),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(inputs, outputs, kernel, padding=padding, dilation=dilation, bias=False),
+        )
+
+
+class PreSeparableConv(nn.Sequential):
+    """Batch norm, ReLU, then the two convolutions of `SeparableConv`: (N, inputs, H, W) to (N, outputs, H, W)."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(
+            nn.BatchNorm2d(inputs),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(inputs, inputs, kernel_size=3, padding=1, groups=inputs, bias=False),
+            nn.Conv2d(inputs, outputs, kernel_size=1, bias=False),
+        )
+
+
 class Residual(nn.Sequential):
     """Layers whose input is added to their output (He et al. 2016). The two must have the same shape."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x + super().forward(x)
+
+
+def residual_pair(conv: Callable[[int, int], nn.Module], maps: int) -> Residual:
+    """Two convolutions, each made by `conv(maps, maps)` and ending in its weights, and a shortcut round both.
+
+    The second one starts at zero, so that the pair begins as the identity (Goyal et al. 2017 start the scale so).
+    """
+    first, second = conv(maps, maps), conv(maps, maps)
+    *_, last = second.parameters()
+    nn.init.zeros_(last)
+    return Residual(first, second)
 
 
 IDEAS = ("global average pooling", "batch norm", "dropout", "dilated", "depthwise separable", "residual")
@@ -102,9 +144,10 @@ class Rung(nn.Module):
 class Net(nn.Module):
     """The course's classifier: images (N, 3, H, W), normalised, to logits (N, classes).
 
-    An initial block of dilated convolutions (rate 2), a middle block of six depthwise separable ones, a final block of
-    standard ones; residual connections and 3 % dropout in each, max pooling in the first two, then global average
-    pooling and one linear layer. Images of 32x32 pixels become maps of 16x16, then 8x8. Other sizes work, from 4 up.
+    An initial block of dilated convolutions (rate 2), a middle block of nine depthwise separable ones, a final block of
+    standard ones; residual connections round pairs of them and 3 % dropout in each block, max pooling in the first two,
+    then global average pooling and one linear layer. Batch norm and ReLU stand before each convolution but the first.
+    Images of 32x32 pixels become maps of 16x16, then 8x8. Other sizes work, from 4 up.
     `width` scales all maps but the first 32, in steps of 8. `conv="standard"` puts standard convolutions in place of
     the separable ones: the twin to compare with.
     Raises ValueError where `width` is not positive or `conv` is unknown.
@@ -117,28 +160,32 @@ class Net(nn.Module):
         if not width > 0:
             raise ValueError(f"width must be positive, got {width}: 1.0 is the full network, 0.5 suits a CPU")
         self.arguments: dict[str, Any] = {"width": width, "classes": classes, "conv": conv}
-        middle_conv: Callable[[int, int], nn.Module] = SeparableConv if conv == "separable" else Conv
-        first, middle, last = (max(8, 8 * round(maps * width / 8)) for maps in (64, 192, 128))
+        middle_conv: Callable[[int, int], nn.Module] = PreSeparableConv if conv == "separable" else PreConv
+        first, middle, last = (max(8, 8 * round(maps * width / 8)) for maps in (48, 192, 128))
+        dilated_conv = partial(PreConv, dilation=2)
 
-        self.stem = Conv(3, _STEM)
+        self.stem = nn.Conv2d(3, _STEM, kernel_size=3, padding=1, bias=False)
         self.initial = nn.Sequential(
-            Conv(_STEM, first, dilation=2),
+            dilated_conv(_STEM, first),
             nn.MaxPool2d(2),
-            Residual(Conv(first, first, dilation=2)),
+            residual_pair(dilated_conv, first),
             nn.Dropout(_DROPOUT),
         )
         self.middle = nn.Sequential(
             middle_conv(first, middle),
+            residual_pair(middle_conv, middle),
             nn.MaxPool2d(2),
-            Residual(middle_conv(middle, middle), middle_conv(middle, middle)),
-            Residual(middle_conv(middle, middle), middle_conv(middle, middle)),
-            middle_conv(middle, middle),
+            residual_pair(middle_conv, middle),
+            residual_pair(middle_conv, middle),
+            residual_pair(middle_conv, middle),
             nn.Dropout(_DROPOUT),
         )
         self.final = nn.Sequential(
-            Conv(middle, last),
-            Residual(Conv(last, last)),
+            PreConv(middle, last, kernel=1),
+            residual_pair(PreConv, last),
             nn.Dropout(_DROPOUT),
+            nn.BatchNorm2d(last),
+            nn.ReLU(inplace=True),
         )
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Linear(last, classes)

@@ -7,12 +7,12 @@ from torch import nn
 
 from eva.checkpoint import pretrained, pretrained_card
 from eva.measure import count_macs, count_parameters
-from eva.model import IDEAS, LADDER, Conv, Net, PlainConv, Residual, Rung, SeparableConv
+from eva.model import IDEAS, LADDER, Conv, Net, PlainConv, PreConv, PreSeparableConv, Residual, Rung, SeparableConv
 from eva.receptive_field import receptive_field
 from eva.recipes import WIDTHS
 
 
-@pytest.mark.parametrize("width", sorted(WIDTHS.values()))
+@pytest.mark.parametrize("width", sorted(set(WIDTHS.values())))
 def test_the_twin_has_at_least_two_and_a_half_times_the_parameters(width):
     assert count_parameters(Net(width, conv="standard")) >= 2.5 * count_parameters(Net(width))
 
@@ -20,7 +20,7 @@ def test_the_twin_has_at_least_two_and_a_half_times_the_parameters(width):
 def test_net_is_as_the_course_says():
     net = Net()
     assert count_parameters(net) < 1_000_000
-    assert net.stem[0].weight.shape[:2] == (32, 3)
+    assert net.stem.weight.shape[:2] == (32, 3)
     kinds = {
         block: [
             (m.dilation[0], m.groups > 1, m.kernel_size[0])
@@ -29,17 +29,17 @@ def test_net_is_as_the_course_says():
         ]
         for block in ("initial", "middle", "final")
     }
-    assert kinds["initial"] == [(2, False, 3)] * 2, "dilated at rate 2"
-    assert kinds["middle"] == [(1, True, 3), (1, False, 1)] * 6, "six depthwise separable convolutions"
-    assert kinds["final"] == [(1, False, 3)] * 2, "standard convolutions"
+    assert kinds["initial"] == [(2, False, 3)] * 3, "dilated at rate 2"
+    assert kinds["middle"] == [(1, True, 3), (1, False, 1)] * 9, "nine depthwise separable convolutions"
+    assert kinds["final"] == [(1, False, 1), *[(1, False, 3)] * 2], "standard convolutions"
     assert {m.p for m in net.modules() if isinstance(m, nn.Dropout)} == {0.03}
     assert sum(isinstance(m, nn.MaxPool2d) for m in net.modules()) == 2
     assert all(any(isinstance(m, Residual) for m in getattr(net, block)) for block in kinds)
 
 
 def test_the_stem_stays_at_every_width():
-    for width in (0.1, 0.3, 0.5, 1.0, 1.25):
-        assert Net(width).stem[0].weight.shape == (32, 3, 3, 3)
+    for width in (0.1, 0.3, 0.5, 1.0, 1.2):
+        assert Net(width).stem.weight.shape == (32, 3, 3, 3)
 
 
 @pytest.mark.parametrize(("conv", "axis"), list(itertools.product(("separable", "standard"), (0, 1))))
@@ -99,9 +99,42 @@ def test_channels_last_gives_the_same_logits(rng):
 
 def test_macs_agree_with_parameters_and_sizes():
     """By hand, at width 1: 32x32 pixels in the stem and the first dilated layer, then 16x16, then 8x8."""
-    dense = 32 * 32 * 9 * (3 * 32 + 32 * 64) + 16 * 16 * 9 * 64 * 64 + 8 * 8 * 9 * (192 * 128 + 128 * 128)
-    separable = 16 * 16 * (9 * 64 + 64 * 192) + 5 * 8 * 8 * (9 * 192 + 192 * 192)
+    dense = 32 * 32 * 9 * (3 * 32 + 32 * 48) + 16 * 16 * 2 * 9 * 48 * 48 + 8 * 8 * (192 * 128 + 2 * 9 * 128 * 128)
+    separable = 16 * 16 * (9 * 48 + 48 * 192) + (2 * 16 * 16 + 6 * 8 * 8) * (9 * 192 + 192 * 192)
     assert count_macs(Net()) == dense + separable + 128 * 10
+
+
+def test_a_fresh_pair_is_the_identity_and_learns_all_the_same(rng):
+    net = Net(0.125)
+    pairs = [module for module in net.modules() if isinstance(module, Residual)]
+    assert len(pairs) == 6
+    for pair in pairs:
+        maps = torch.randn(2, pair[0][0].num_features, 8, 8, generator=rng)
+        assert torch.equal(pair(maps), maps)
+    net(torch.rand(4, 3, 16, 16, generator=rng)).square().sum().backward()
+    assert all(pair[-1][-1].weight.grad.any() for pair in pairs), "the layer that starts at zero has a gradient"
+
+
+@pytest.mark.parametrize(("before", "after"), [
+    (PreConv(4, 6, dilation=3), Conv(4, 6, dilation=3)),
+    (PreSeparableConv(4, 6), SeparableConv(4, 6)),
+])  # fmt: skip
+def test_pre_activation_is_the_same_layers_in_another_order(before, after, rng):
+    before, norm = before.eval(), nn.BatchNorm2d(4).eval()
+    *layers, _, _ = after.eval()  # without its own batch norm and ReLU
+    convolutions = nn.Sequential(*layers)
+    nn.init.normal_(norm.weight, generator=rng)
+    nn.init.normal_(norm.bias, generator=rng)
+    before[0].load_state_dict(norm.state_dict())
+    for here, there in zip(list(before)[2:], convolutions, strict=True):
+        here.load_state_dict(there.state_dict())
+    maps = torch.randn(2, 4, 9, 9, generator=rng)
+    torch.testing.assert_close(before(maps), convolutions(norm(maps).relu()))
+
+
+def test_a_kernel_of_one_pixel_needs_no_padding():
+    assert PreConv(4, 6, kernel=1)[2].padding == (0, 0)
+    assert PreConv(4, 6, kernel=1)(torch.rand(2, 4, 5, 7)).shape == (2, 6, 5, 7)
 
 
 @pytest.mark.parametrize(

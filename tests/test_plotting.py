@@ -12,6 +12,7 @@ from eva.data import Split
 from eva.mistakes import Calibration, Predictions, calibration, confusion
 from eva.model import Net
 from eva.plotting import (
+    accuracy_by_minute,
     confusion_matrix,
     curves,
     feature_maps,
@@ -76,6 +77,20 @@ def test_live_curves_redraw_one_figure(monkeypatch):
     draw(ROWS)
     assert (len(shown), len(updated)) == (1, 2)
     assert list(updated[0].axes[0].lines[0].get_ydata()) == [2.0, 1.0]
+
+
+def test_accuracy_by_the_minute_adds_up_the_seconds():
+    runs = {"long": [{"seconds": 90, "validation_accuracy": 0.5}, {"seconds": 30, "validation_accuracy": 0.75}],
+            "short": [{"seconds": 6, "validation_accuracy": 0.25}]}  # fmt: skip
+    (axis,) = accuracy_by_minute(runs, "toy").axes
+    drawn = {line.get_label(): (list(line.get_xdata()), list(line.get_ydata())) for line in axis.lines}
+    assert drawn == {
+        "long: 75.0 % after 2.0 minutes": ([1.5, 2.0], [50, 75]),
+        "short: 25.0 % after 0.1 minutes": ([0.1], [25]),
+    }
+    assert axis.get_xscale() == "log"
+    with pytest.raises(ValueError, match="4 lines at most"):
+        accuracy_by_minute({str(number): runs["short"] for number in range(5)})
 
 
 def test_maps_write_their_values():
@@ -311,7 +326,7 @@ def test_filters_are_drawn_around_mid_grey(filters, kernel):
 
 
 def test_the_stem_of_net_is_its_first_convolution():
-    assert len([axis for axis in first_filters(Net()).axes if axis.images]) == Net().stem[0].out_channels
+    assert len([axis for axis in first_filters(Net()).axes if axis.images]) == Net().stem.out_channels
 
 
 def test_a_model_that_sees_no_colours_is_named():

@@ -1,6 +1,7 @@
 """Figures of numbers over others: training, any few series, a field that grows, accuracy against its price."""
 
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -35,6 +36,21 @@ def live_curves(title: str = "") -> Callable[[Sequence[dict[str, Any]]], None]:
         draw(curves(rows, title))
 
     return update
+
+
+def accuracy_by_minute(runs: dict[str, Sequence[dict[str, Any]]], title: str = "") -> Figure:
+    """Validation accuracy over the minutes of training, on a logarithmic axis, of up to four runs: each one's rows.
+
+    Raises ValueError for more runs.
+    """
+    figure, axis = plt.subplots(figsize=(7, 3.4), layout="constrained")
+    for name, rows, colour, dash in told_apart(runs):
+        minutes = [seconds / 60 for seconds in accumulate(row["seconds"] for row in rows)]
+        accuracies = [100 * row["validation_accuracy"] for row in rows]
+        label = f"{name}: {accuracies[-1]:.1f} % after {minutes[-1]:.1f} minutes"
+        axis.plot(minutes, accuracies, dash, color=colour, markersize=4, label=label)
+    axis.set(title=title, xlabel="minutes of training", ylabel="validation accuracy (%)", xscale="log")
+    return finished(figure, ruled=True)
 
 
 def lines(

@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import os
+import time
 from collections.abc import Callable
 from dataclasses import InitVar, asdict, dataclass, field
 from pathlib import Path
@@ -138,7 +139,7 @@ class _Run:
 
     def epoch(self, epoch: int) -> Row:
         """Train and validate once; `epoch` counts from 0. Returns the epoch's row; after a NaN, puts the model back."""
-        good = copy.deepcopy(self.state_dict())
+        good, begun = copy.deepcopy(self.state_dict()), time.perf_counter()
         try:
             trained = self._trained(epoch)
             validated = test(self.best_model, self.device, self.validation_loader, quiet=True)
@@ -151,6 +152,7 @@ class _Run:
             f"epoch {epoch + 1:2d} of {self.recipe.epochs}: "
             f"training loss {trained.loss:.3f}, accuracy {trained.accuracy:.1%}; "
             f"validation loss {validated.loss:.3f}, accuracy {validated.accuracy:.1%}; {trained.seconds:.1f} s"
+            f"{_left(self.recipe, epoch, time.perf_counter() - begun)}"
         )
         return {
             "epoch": epoch + 1,
@@ -256,6 +258,22 @@ class _Run:
         splits = self.splits
         data = {"data": splits.name, "classes": splits.classes, "contents of the data": splits.digest}
         return {**data, "loader": type(self.train_loader).__name__, **asdict(self.recipe), "seed": self.seed}
+
+
+def _left(recipe: Recipe, epoch: int, seconds: float) -> str:
+    """How long the run will go on, in words, where `epoch` took `seconds`; nothing for runs of under two minutes.
+
+    An epoch's time is taken to grow with the pixels of its images, as that of convolutions does.
+    """
+    pixels = [recipe.size(each) ** 2 for each in range(recipe.epochs)]
+    left = seconds / pixels[epoch] * sum(pixels[epoch + 1 :])
+    if seconds / pixels[epoch] * sum(pixels) < 120 or not left:
+        return ""
+    minutes = round(left / 60)
+    if minutes < 1:
+        return ", less than a minute left"
+    hours = f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
+    return f", about {hours} left"
 
 
 def _write_metrics(out: Path, rows: list[Row]) -> None:

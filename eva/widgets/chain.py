@@ -45,6 +45,7 @@ class LayerChoice:
 
 
 _NARROW, _WIDE, _SEPARABLE = LayerChoice(), LayerChoice(maps=128), LayerChoice(maps=192, separable=True)
+_DILATED = LayerChoice(dilation=2, maps=48)
 PRESETS: dict[str, tuple[LayerChoice, ...]] = {
     # The 1x1 in front widens nothing: with it, 3x3 and 7x7 both go from 32 maps to 32, and their costs compare.
     "three 3x3": (LayerChoice(1), _NARROW, _NARROW, _NARROW),
@@ -60,8 +61,9 @@ PRESETS: dict[str, tuple[LayerChoice, ...]] = {
         for step, rate, split in (("batch norm", 1, False), ("dilated", 2, False), ("depthwise separable", 2, True))
     },
     "the trunk of Net": (  # without its shortcuts, which cost nothing and widen nothing
-        *(_NARROW, LayerChoice(dilation=2, maps=64, pool=True), LayerChoice(dilation=2, maps=64)),
-        *(replace(_SEPARABLE, pool=True), *[_SEPARABLE] * 5, _WIDE, _WIDE),
+        *(_NARROW, replace(_DILATED, pool=True), _DILATED, _DILATED),
+        *(*[_SEPARABLE] * 2, replace(_SEPARABLE, pool=True), *[_SEPARABLE] * 6),
+        *(replace(_WIDE, kernel=1), _WIDE, _WIDE),
     ),
 }
 HEADS = ("layer", "output", "field", "jump")

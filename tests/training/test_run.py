@@ -8,6 +8,7 @@ import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ from eva.data import BatchLoader, loaders
 from eva.model import Net
 from eva.optimizers import optimizer_for
 from eva.recipes import Recipe
-from eva.training import TrainingError, fit
+from eva.training import TrainingError, fit, run
 from eva.training import test as evaluate
 
 CPU = torch.device("cpu")
@@ -57,7 +58,7 @@ def test_fit_depends_on_its_seed_and_leaves_the_callers_random_state(splits):
         before = torch.get_rng_state()
         fit(model, splits, TINY, device=CPU, seed=seed)
         assert torch.equal(torch.get_rng_state(), before)
-        return model.stem[0].weight
+        return model.stem.weight
 
     assert torch.equal(weights(0), weights(0))
     assert not torch.equal(weights(0), weights(1))
@@ -121,10 +122,10 @@ def test_interrupted_and_resumed_equals_uninterrupted(splits, tmp_path, ema, mon
 def test_resume_refuses_other_data(splits, tmp_path):
     fit(Net(WIDTH, classes=3), splits, TINY, device=CPU, out=tmp_path)
     model = Net(WIDTH, classes=3)
-    before = model.stem[0].weight.clone()
+    before = model.stem.weight.clone()
     with pytest.raises(CheckpointError, match=r"\(data was 'toy', is 'other'\)"):
         fit(model, replace(splits, name="other"), TINY, device=CPU, out=tmp_path, resume=True)
-    assert torch.equal(model.stem[0].weight, before), "the model is left alone"
+    assert torch.equal(model.stem.weight, before), "the model is left alone"
 
 
 def changed(splits, what):
@@ -366,7 +367,7 @@ def test_an_average_of_weights_is_what_is_measured_and_returned(splits, tmp_path
     def step(self, *args, **kwargs):
         real(self, *args, **kwargs)
         path.append(model.classifier.weight.detach().clone())
-        means.append(model.stem[1].running_mean.clone())
+        means.append(model.initial[0][0].running_mean.clone())
 
     torch.optim.SGD.step = step
     try:
@@ -374,7 +375,7 @@ def test_an_average_of_weights_is_what_is_measured_and_returned(splits, tmp_path
     finally:
         torch.optim.SGD.step = real
     stored = checkpoint.load(tmp_path / "model.pt").weights
-    for name, values in (("classifier.weight", path), ("stem.1.running_mean", means)):
+    for name, values in (("classifier.weight", path), ("initial.0.0.running_mean", means)):
         average = values[0]
         for value in values[1:]:
             average = 0.8 * average + 0.2 * value
@@ -438,3 +439,21 @@ def test_a_short_run_trains_at_the_size_that_it_is_measured_at(splits):
     recipe = replace(TINY, epochs=1, sizes=(16, 24, 32))
     fit(Net(WIDTH, classes=3), splits, recipe, device=CPU, make_loader=Watched)
     assert set(sizes) == {32}
+
+
+@pytest.mark.parametrize(("sizes", "seconds", "said"), [
+    # 16, 16, 32, 32 pixels: an epoch at 32 takes four times as long as one at 16.
+    ((16, 32), [30, 30, 120, 120], ["about 4 min left", "about 4 min left", "about 2 min left", None]),
+    ((32,), [1500] * 4, ["about 1 h 15 min left", "about 50 min left", "about 25 min left", None]),
+    ((32,), [31, 25, 25, 25], ["about 2 min left", None, None, None]),  # found to be of less than two minutes
+    ((32,), [29.9] * 4, [None] * 4),
+    ((16, 32), [10, 300, 15, 15], [None, "about 40 min left", None, None]),  # as the machine is now
+])  # fmt: skip
+def test_a_run_of_more_than_two_minutes_says_how_long_it_will_go_on(splits, monkeypatch, capsys, sizes, seconds, said):
+    ticks = iter([tick for second in seconds for tick in (1000, 1000 + second)])
+    monkeypatch.setattr(run, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
+    fit(Net(WIDTH, classes=3), splits, replace(TINY, epochs=4, sizes=sizes), device=CPU)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4
+    for line, words in zip(lines, said, strict=True):
+        assert line.endswith(f" s, {words}") if words else line.endswith(" s")

@@ -91,7 +91,7 @@ def test_a_chain_built_by_hand_that_is_a_preset_is_called_so(explorer):
 def test_the_numbers_are_written(explorer):
     explorer.choose("the trunk of Net")
     analysis = explorer.measured()
-    for words in ("78 x 78", "32 x 32", "jump 4", f"{analysis.parameters:,} parameters", f"{analysis.macs:,} MACs"):
+    for words in ("102 x 102", "32 x 32", "jump 4", f"{analysis.parameters:,} parameters", f"{analysis.macs:,} MACs"):
         assert words in explorer.readout.value
     assert explorer.readout.value.count("<tr>") == 1 + len(explorer.layers)
 
@@ -195,7 +195,7 @@ def test_the_figure_shows_the_same_picture_and_numbers(explorer):
     figure = explorer.to_figure()
     left, right = figure.axes
     assert left.images[0].get_array().tobytes() == drawn_picture(explorer).tobytes()
-    assert "78 x 78" in figure.get_suptitle()
+    assert "102 x 102" in figure.get_suptitle()
     cells = right.tables[0].get_celld()
-    assert cells[len(explorer.layers), 2].get_text().get_text() == "78"
+    assert cells[len(explorer.layers), 2].get_text().get_text() == "102"
     assert plt.get_fignums() == []
