@@ -5,6 +5,9 @@ ResNet-18               the same paper's ImageNet network as CIFAR users run it:
 ConvMixer-256/8         Trockman and Kolter 2022: patches of 2 pixels, kernel 5
 DenseNet-BC-100-12      Huang et al. 2017: bottlenecks of four times the growth rate, half the maps kept in between
 separable ResNet        a residual network of depthwise 5x5 and 1x1 convolutions; the sizes are our own choice
+MobileNetV2, 3x3 stem   Sandler et al. 2018: inverted residuals, sixfold, strides as suit CIFAR; cut to half a million
+small airbench          six plain 3x3 convolutions with pooling, as in airbench94 (Jordan 2024), at half its widths; the
+                        stem of 2x2 pixels is learned, where airbench computes it from the images
 Net, three widths       the course's network with about 0.1, 0.4 and 0.95 million parameters
 """
 
@@ -153,6 +156,40 @@ def densenet_bc(depth: int = 100, growth: int = 12, classes: int = 10) -> nn.Mod
     return he(nn.Sequential(*layers, nn.BatchNorm2d(maps), nn.ReLU(), head(maps, classes)))
 
 
+class Inverted(nn.Sequential):
+    """1x1 to six times the maps, depthwise 3x3, 1x1 back, without an activation; a shortcut where shapes allow it."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, expansion: int = 6) -> None:
+        middle = expansion * inputs
+        super().__init__(
+            *(*conv_bn(inputs, middle, 1), nn.ReLU6()),
+            *(*conv_bn(middle, middle, 3, stride, groups=middle), nn.ReLU6()),
+            *conv_bn(middle, outputs, 1),
+        )
+        self.adds = (inputs, stride) == (outputs, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + super().forward(x) if self.adds else super().forward(x)
+
+
+def mobilenet_v2(classes: int = 10) -> nn.Module:
+    layers: list[nn.Module] = [*conv_bn(3, 32), nn.ReLU6(), Inverted(32, 16, 1, expansion=1)]
+    maps = 16
+    for outputs, repeats, stride in ((24, 2, 1), (32, 3, 2), (64, 4, 2), (96, 2, 1)):
+        for place in range(repeats):
+            layers.append(Inverted(maps, outputs, stride if place == 0 else 1))
+            maps = outputs
+    return he(nn.Sequential(*layers, *conv_bn(maps, 320, 1), nn.ReLU6(), head(320, classes)))
+
+
+def small_airbench(classes: int = 10) -> nn.Module:
+    layers: list[nn.Module] = [nn.Conv2d(3, 24, 2), nn.GELU()]
+    for inputs, outputs in ((24, 32), (32, 128), (128, 128)):
+        layers += [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.MaxPool2d(2), nn.BatchNorm2d(outputs)]
+        layers += [nn.GELU(), *conv_bn(outputs, outputs), nn.GELU()]
+    return nn.Sequential(*layers, nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(128, classes))
+
+
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
     **{name: partial(Net, width) for name, width in WIDTHS.items()},
     "ResNet-20": partial(resnet, 20),
@@ -160,5 +197,7 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "ConvMixer-256/8": convmixer,
     "separable ResNet": separable_resnet,
     "DenseNet-BC-100-12": densenet_bc,
+    "MobileNetV2, 3x3 stem": mobilenet_v2,
+    "small airbench": small_airbench,
     "ResNet-18": resnet18,
 }

@@ -3,6 +3,7 @@
 import importlib
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -17,10 +18,13 @@ from benchmarks.networks import NETWORKS, WIDTHS, densenet_bc, resnet
 from benchmarks.roofline import Layer, Machine, layers, memory_bound, shortest
 from benchmarks.throughput_page import page as throughput_page
 from benchmarks.tutorial import tutorial_loader
+from benchmarks.ways import OURS, Geometric, InSteps, Way, ways
 from eva.course.runs import Runs
+from eva.files import read_json
 from eva.measure import count_macs, count_parameters
 from eva.model import Net
 from eva.recipes import RECIPES
+from eva.training import fit
 
 CPU = torch.device("cpu")
 PUBLISHED = {
@@ -30,6 +34,8 @@ PUBLISHED = {
     "DenseNet-BC-100-12": "0.77",
     "ResNet-18": "11.17",
     "separable ResNet": "0.45",
+    "MobileNetV2, 3x3 stem": "0.46",
+    "small airbench": "0.50",
 }  # millions; fmt: skip
 SIZES = {"Net, 0.1 M": 0.1e6, "Net, 0.4 M": 0.4e6, "Net, 0.95 M": 0.95e6}
 
@@ -42,7 +48,7 @@ def test_networks_have_as_many_parameters_as_their_papers_say(name):
 def test_net_in_three_widths_is_as_large_as_its_name_says():
     assert set(WIDTHS) == set(SIZES)
     for name, width in WIDTHS.items():
-        assert count_parameters(Net(width)) == pytest.approx(SIZES[name], rel=0.05)
+        assert count_parameters(Net(width)) == pytest.approx(SIZES[name], rel=0.06)
         assert count_parameters(Net(width)) < 1_000_000
 
 
@@ -121,30 +127,71 @@ def tiny(classes: int = 10) -> nn.Module:
     return Net(0.125, classes)
 
 
-def test_accuracy_per_parameter_goes_on_in_the_middle_of_a_run(tmp_path, splits, monkeypatch):
+def comparison(folder: Path, splits, deadline: Deadline | None = None) -> accuracy_per_parameter.Comparison:
+    runs = Runs(folder / "a.jsonl")
+    return accuracy_per_parameter.Comparison(splits, CPU, runs, folder, 0.5, deadline or Deadline(1))
+
+
+@pytest.fixture
+def toy(monkeypatch):
+    """A small network that is trained for two epochs, at three rates and then for good, in our way alone."""
+    way = Way(replace(RECIPES["smoke"], sizes=(8,)))
     monkeypatch.setitem(accuracy_per_parameter.NETWORKS, "tiny", tiny)
-    recipe, once = RECIPES["smoke"], Deadline(1)
+    monkeypatch.setattr(accuracy_per_parameter, "ways", lambda name: {OURS: way})
+    monkeypatch.setattr(accuracy_per_parameter, "bought", lambda recipe, paces, seconds: 2)
+    return "tiny"
 
-    def call(runs, deadline):
-        return accuracy_per_parameter.measure(splits, recipe, ["tiny"], 2, CPU, runs, deadline)
 
+def test_epochs_are_as_many_as_the_price_buys():
+    recipe = replace(RECIPES["smoke"], sizes=(16, 32))
+    paces = {"16": 1.0, "32": 4.0}
+    assert accuracy_per_parameter.bought(recipe, paces, 10.0) == 4  # 1 + 1 + 4 + 4
+    assert accuracy_per_parameter.bought(recipe, paces, 13.9) == 4  # a fifth one: 1 + 1 + 4 + 4 + 4
+    assert accuracy_per_parameter.bought(recipe, paces, 14.0) == 5
+    assert accuracy_per_parameter.bought(recipe, paces, 0.1) == 1
+
+
+def test_a_comparison_goes_on_in_the_middle_of_a_run(tmp_path, splits, toy):
     class AfterOneEpoch(Deadline):
         def allows(self, seconds: float) -> bool:
-            return seconds == 20 and not (tmp_path / "running" / "model.pt").exists()
+            return seconds == 20 and not (tmp_path / "one" / "running" / "model.pt").exists()
 
-    done, missing = call(Runs(tmp_path / "a.jsonl"), AfterOneEpoch(1))
-    assert (done, missing) == ([], 2)
-    assert len((tmp_path / "running" / "metrics.jsonl").read_text().splitlines()) == 1
-    done, missing = call(Runs(tmp_path / "a.jsonl"), once)
-    whole, _ = call(Runs(tmp_path / "other" / "a.jsonl"), once)
-    assert missing == 0
-    assert [run["test_accuracy"] for run in done] == [run["test_accuracy"] for run in whole]
-    assert not (tmp_path / "running").exists()
-    again, _ = call(Runs(tmp_path / "a.jsonl"), AfterOneEpoch(1))
-    assert again == done
+    def call(folder: str, deadline: Deadline | None = None):
+        ((*_, done, missing),) = comparison(tmp_path / folder, splits, deadline).all([toy], 2)
+        return [run["test_accuracy"] for run in done], missing
+
+    assert call("one", AfterOneEpoch(1)) == ([], 2)
+    assert len((tmp_path / "one" / "running" / "metrics.jsonl").read_text().splitlines()) == 1
+    assert call("one") == call("whole")
+    assert not (tmp_path / "one" / "running").exists()
+    assert call("one", AfterOneEpoch(1)) == call("whole", AfterOneEpoch(1))
 
 
-def test_accuracy_per_parameter_records_a_run_that_did_not_train(tmp_path, splits, monkeypatch):
+def test_the_rate_is_the_one_that_a_third_of_the_price_chose(tmp_path, splits, toy, monkeypatch):
+    asked = []
+
+    def run(self, name, way_name, seconds, faster, seed):
+        asked.append((seconds, faster, seed))
+        return {"failed": "nan"} if faster == 2 else {"validation_accuracy": 1 - faster / 2}
+
+    monkeypatch.setattr(accuracy_per_parameter.Comparison, "run", run)
+    assert comparison(tmp_path, splits).chosen(toy, OURS) == 0.5
+    assert asked == [(0.5 / 3, faster, accuracy_per_parameter.CHOOSING) for faster in (0.5, 1, 2)]
+
+
+def test_on_another_processor_the_price_stays_and_the_page_says_so(tmp_path, splits, toy, monkeypatch):
+    measured = comparison(tmp_path, splits).pace(toy, OURS, steps=1)
+    monkeypatch.setattr(accuracy_per_parameter, "origin", lambda *_: {
+        "data": splits.name, "hardware": "another processor", "torch": "2"})  # fmt: skip
+    there = comparison(tmp_path, splits)
+    assert there.pace(toy, OURS) == measured
+    assert there.run(toy, OURS, 0.5, 1.0, seed=0)["hardware"] == "another processor"
+    page = accuracy_per_parameter.page(there.runs.lines, 0.5)
+    assert f"Each for 0.5 seconds of training on {measured['hardware']}, by the pace measured there" in page
+    assert "the runs were made on another processor." in page
+
+
+def test_a_run_that_did_not_train_is_told(tmp_path, splits, toy, monkeypatch):
     class Broken(nn.Module):
         def __init__(self, classes: int) -> None:
             super().__init__()
@@ -153,23 +200,49 @@ def test_accuracy_per_parameter_records_a_run_that_did_not_train(tmp_path, split
         def forward(self, x):
             return self.linear(x.mean((2, 3))) * torch.nan
 
-    monkeypatch.setitem(accuracy_per_parameter.NETWORKS, "broken", Broken)
-    runs = Runs(tmp_path / "a.jsonl")
-    done, _ = accuracy_per_parameter.measure(splits, RECIPES["smoke"], ["broken"], 1, CPU, runs, Deadline(1))
-    report = {"recipe": {"epochs": 2}, "recipe_name": "smoke", "torch": "", "date": "", "runs": done, "missing": 0}
-    assert "broken, seed 0, did not train: the loss became nan" in accuracy_per_parameter.page(report)
+    made = comparison(tmp_path, splits)
+    pace = made.pace(toy, OURS, steps=1)
+    monkeypatch.setitem(accuracy_per_parameter.NETWORKS, toy, Broken)
+    monkeypatch.setattr(accuracy_per_parameter.Comparison, "pace", lambda *_: pace)
+    assert "nan" in made.run(toy, OURS, 0.5, 1.0, seed=0)["failed"]
+    assert "tiny our recipe, seed 0, did not train: the loss became nan" in accuracy_per_parameter.page(
+        made.runs.lines, 0.5
+    )
 
 
-def test_accuracy_per_parameter_end_to_end(tmp_path, small, monkeypatch, capsys):
-    monkeypatch.setitem(accuracy_per_parameter.NETWORKS, "tiny", tiny)
-    monkeypatch.setattr(accuracy_per_parameter, "SMOKE", ("tiny",))
-    accuracy_per_parameter.main(["--smoke", "--seeds", "2", "--folder", str(tmp_path)])
-    page = (tmp_path / "smoke" / "report.md").read_text()
-    assert "| tiny | 14," in page
-    assert "| 0, 1 | toy, 96 images | " in page
+def test_accuracy_per_parameter_end_to_end(tmp_path, small, capsys):
+    arguments = ["--smoke", "--folder", str(tmp_path)]
+    accuracy_per_parameter.main([*arguments, "--pace"])
+    assert "| seeds |" in (tmp_path / "smoke" / "accuracy_per_parameter.md").read_text()
+    accuracy_per_parameter.main(arguments)
+    page = (tmp_path / "smoke" / "accuracy_per_parameter.md").read_text()
+    assert "| Net, 0.1 M | our recipe | " in page
+    assert "| small airbench | its paper's way | " in page
     assert "all runs are done" in capsys.readouterr().out
-    with pytest.raises(SystemExit, match="takes a GPU"):
-        accuracy_per_parameter.main(["--folder", str(tmp_path)])
+    lines = (tmp_path / "smoke" / "accuracy_per_parameter.jsonl").read_text().splitlines()
+    assert len(lines) == 3 * (1 + 3 + 1), "a pace, three rates and the run of each network and way"
+
+
+@pytest.mark.parametrize("name", accuracy_per_parameter.COMPARED)
+def test_each_network_has_a_way_that_moves_it(name, splits):
+    assert count_parameters(NETWORKS[name]()) < 1_000_000
+    for way in ways(name).values():
+        recipe = replace(way.at(epochs=1, faster=0.5), sizes=(16,), cpu_bfloat16=False)
+        assert recipe.learning_rate == way.recipe.learning_rate / 2
+        model = NETWORKS[name](classes=3)
+        weights = [parameter for parameter in model.parameters() if parameter.ndim > 1]
+        before = [weight.detach().clone() for weight in weights]
+        fit(model, splits, recipe, device=CPU, make_optimizer=way.make_optimizer)
+        assert not any(torch.equal(*pair) for pair in zip(before, weights, strict=True))
+
+
+def test_the_papers_schedules():
+    steps = InSteps(epochs=8)
+    assert [steps.rate(step, 8) for step in range(8)] == [1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01]
+    falling = [Geometric(epochs=1).rate(step, 100) for step in range(101)]
+    assert falling[0] == 1
+    assert falling[100] == pytest.approx(1 / 500)
+    assert falling[51] / falling[50] == pytest.approx(falling[1])
 
 
 # Time to accuracy
@@ -333,7 +406,7 @@ def test_the_tutorials_loader_serves_the_training_split(splits):
 @pytest.mark.parametrize(
     ("path", "page"),
     [(throughput.REPORT, throughput_page), (one_change.REPORT, one_change.page),
-     (accuracy_per_parameter.REPORT, accuracy_per_parameter.page), (throughput.GPU_REPORT, throughput_page),
+     (throughput.GPU_REPORT, throughput_page),
      (one_change.GPU_REPORT, one_change.page), (time_to_accuracy.GPU_REPORT, time_to_accuracy.table)],
     ids=lambda value: getattr(value, "name", ""))  # fmt: skip
 def test_pages_are_of_what_was_measured(path, page):
@@ -341,6 +414,16 @@ def test_pages_are_of_what_was_measured(path, page):
     if takes_a_gpu and not path.exists():
         pytest.skip("not measured on a GPU yet")
     assert path.with_suffix(".md").read_text() == page(json.loads(path.read_text())), "run it with --table"
+
+
+@pytest.mark.parametrize(("path", "device"), [
+    (accuracy_per_parameter.REPORT, "cpu"), (accuracy_per_parameter.GPU_REPORT, "cuda"),
+])  # fmt: skip
+def test_the_page_of_the_comparison_is_of_its_lines(path, device):
+    if not path.exists():
+        pytest.skip("not measured yet")
+    expected = accuracy_per_parameter.page(read_json(path), accuracy_per_parameter.SECONDS[device])
+    assert path.with_suffix(".md").read_text() == expected, "run it with --table"
 
 
 def test_every_benchmark_is_in_the_readmes():
