@@ -1,7 +1,7 @@
 """What a user would pick instead of our recipes, each as a function from (images, seed, device) to what it measured.
 
 courses_own    the same Net as a first PyTorch tutorial trains it
-resnet18       ResNet-18 by the recipe that most repositories have: SGD, weight decay, cosine, crops and flips
+usual_recipe   a ResNet by the recipe that most repositories have: SGD, weight decay, cosine, crops and flips
 airbench       the package `airbench` 0.1.8 (K. Jordan 2024), its own code unchanged, on the same images; needs a GPU
 
 "passed" lists seconds of training and validation accuracy after each epoch; measuring is not counted. Accuracies on the
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
 from torchvision.transforms import Normalize
 
-from benchmarks.networks import resnet18 as make_resnet18
+from benchmarks.networks import NETWORKS
 from benchmarks.tta import accuracies
 from benchmarks.tutorial import tutorial_loader
 from eva.data import Split, Splits, loaders
@@ -62,11 +62,11 @@ def courses_own(splits: Splits, seed: int, device: torch.device, width: float, s
     return {**measured(model, passed, splits, device), "given_up_after": 60 * minutes}
 
 
-def resnet18(splits: Splits, seed: int, device: torch.device, epochs: int) -> Run:
-    """ResNet-18, SGD 0.1 with Nesterov momentum and weight decay 5e-4, a cosine to zero, mixed precision, batches of
-    128 from a DataLoader with up to eight workers."""
+def usual_recipe(splits: Splits, seed: int, device: torch.device, network: str, epochs: int) -> Run:
+    """One of NETWORKS, SGD 0.1 with Nesterov momentum and weight decay 5e-4, a cosine to zero, mixed precision on a GPU,
+    batches of 128 from a DataLoader with up to eight workers."""
     torch.manual_seed(seed)
-    model = placed(make_resnet18(len(splits.classes)), device)
+    model = placed(NETWORKS[network](len(splits.classes)), device)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)
     loader = tutorial_loader(splits, workers=min(8, os.cpu_count() or 2), tuned=True)
     validation, scheduler = loaders(splits, device=device)[1], CosineAnnealingLR(optimizer, epochs * len(loader))

@@ -286,13 +286,14 @@ def test_time_to_accuracy_end_to_end(tmp_path, small, capsys, caplog):
     time_to_accuracy.main(arguments)
     found = json.loads((tmp_path / "smoke" / "time_to_accuracy.json").read_text())
     assert [(run["style"], run["seed"]) for run in found["runs"]] == [
-        ("eva, recipe smoke", 0), ("eva, recipe smoke", 1), (time_to_accuracy.COURSE, 0)]  # fmt: skip
+        ("eva, recipe smoke", 0), ("eva, recipe smoke", 1), (time_to_accuracy.COURSE, 0),
+        ("ResNet-20, usual recipe", 0)]  # fmt: skip
     assert all(set(run["test"]) == set(tta.LEVELS) for run in found["runs"])
     page = (tmp_path / "smoke" / "time_to_accuracy.md").read_text()
     assert page == time_to_accuracy.table(found)
     assert "- Not run: airbench train96: airbench " in page
     time_to_accuracy.main(arguments)
-    assert "has 3 finished runs, which are not made again" in caplog.text
+    assert "has 4 finished runs, which are not made again" in caplog.text
     assert json.loads((tmp_path / "smoke" / "time_to_accuracy.json").read_text()) == found
 
 
@@ -310,9 +311,9 @@ def test_a_recipe_that_is_not_there_yet_is_named(small, monkeypatch):
 
 
 def test_the_usual_resnet_recipe_trains(splits, monkeypatch):
-    monkeypatch.setattr(anchors, "make_resnet18", tiny)
+    monkeypatch.setitem(anchors.NETWORKS, "tiny", tiny)
     monkeypatch.setattr(anchors.os, "cpu_count", lambda: 1)
-    found = anchors.resnet18(splits, 0, CPU, epochs=2)
+    found = anchors.usual_recipe(splits, 0, CPU, "tiny", epochs=2)
     assert len(found["passed"]) == 2
     assert set(found["test"]) == set(tta.LEVELS)
 
