@@ -63,7 +63,7 @@ def courses_own(splits: Splits, seed: int, device: torch.device, width: float, s
 
 
 def usual_recipe(splits: Splits, seed: int, device: torch.device, network: str, epochs: int) -> Run:
-    """One of NETWORKS, SGD 0.1 with Nesterov momentum and weight decay 5e-4, a cosine to zero, mixed precision on a GPU,
+    """One of NETWORKS, SGD 0.1 with Nesterov momentum and weight decay 5e-4, a cosine, mixed precision on a GPU,
     batches of 128 from a DataLoader with up to eight workers."""
     torch.manual_seed(seed)
     model = placed(NETWORKS[network](len(splits.classes)), device)

@@ -11,8 +11,10 @@ import yaml
 from rattler import MatchSpec
 
 from benchmarks import time_to_accuracy
+from eva.checkpoint import pretrained_card
 from eva.course import ladder
 from tools.notebooks import index
+from tools.ship import promise
 
 ROOT = Path(__file__).parent.parent
 PYPROJECT = (ROOT / "pyproject.toml").read_text()
@@ -113,6 +115,10 @@ def test_the_tables_of_time_to_accuracy_are_of_what_was_measured():
 
 def test_the_readmes_list_of_notebooks_is_what_they_say_of_themselves():
     assert section("notebooks") == index(), "make badges"
+
+
+def test_the_readmes_promise_is_of_the_network_that_ships():
+    assert section("promise") == promise(pretrained_card())
 
 
 def test_the_readmes_ladder_is_of_the_ledger():

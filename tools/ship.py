@@ -1,7 +1,7 @@
 """Make a run's network the one that ships with the package: `python tools/ship.py runs/NAME`.
 
 What using it needs is kept, with the run's report and the measurements of its epochs; the state of training, as large
-again, is left out.
+again, is left out. What it reaches, and at what price, is said in README.md's first lines.
 """
 
 import json
@@ -11,10 +11,23 @@ from pathlib import Path
 
 from eva import checkpoint
 from eva.__main__ import REPORT_FILE
+from eva.files import replace_section
 from eva.training import METRICS_FILE, MODEL_FILE
 
-TARGET = Path(__file__).parent.parent / "eva" / "pretrained.pt"
+ROOT = Path(__file__).parent.parent
+TARGET, README = ROOT / "eva" / "pretrained.pt", ROOT / "README.md"
 LARGEST = 4_000_000  # bytes
+
+
+def promise(card: checkpoint.Checkpoint) -> str:
+    """One sentence: what the shipped network is, reaches and took."""
+    run = card.results
+    recipe = run["recipe"]["name"]
+    return (
+        f"**{run['parameters']:,} parameters, {100 * run['test_accuracy']:.1f} % of the test images right, after "
+        f"{run['seconds'] / 60:.0f} minutes of training on a CPU**: the network that ships with `eva`, by "
+        f"`python -m eva train --recipe {recipe} --seed {run['seed']}` on {card.data} ({run['device']})."
+    )
 
 
 def main(arguments: list[str]) -> int:
@@ -28,7 +41,9 @@ def main(arguments: list[str]) -> int:
         return 1
     report = json.loads((run / REPORT_FILE).read_text("utf-8"))
     rows = [json.loads(line) for line in (run / METRICS_FILE).read_text("utf-8").splitlines()]
-    checkpoint.save(replace(saved, results={**report, "rows": rows}, training=None), TARGET)
+    card = replace(saved, results={**report, "rows": rows}, training=None)
+    checkpoint.save(card, TARGET)
+    replace_section(README, "promise", promise(card))
     print(f"{TARGET.name}: {TARGET.stat().st_size:,} bytes, {report['test_accuracy']:.2%} on {saved.data}")
     return 0 if TARGET.stat().st_size <= LARGEST else 1
 
