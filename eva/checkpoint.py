@@ -78,7 +78,10 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], origin: str | os.
     if differences:
         shown = "\n".join(f"  {line}" for line in sorted(differences)[:8])
         more = f"\n  and {len(differences) - 8} more" if len(differences) > 8 else ""
-        raise CheckpointError(f"{origin} belongs to another network than this {type(model).__name__}:\n{shown}{more}")
+        raise CheckpointError(
+            f"{origin} belongs to another network than this {type(model).__name__}:\n{shown}{more}\n"
+            "Build the network that it is of; one of another version of eva needs that version, or training anew."
+        )
     model.load_state_dict(weights)
 
 

@@ -86,9 +86,11 @@ def test_another_network_is_refused_with_what_differs_and_left_alone():
     with pytest.raises(CheckpointError, match=r"classifier.weight is \(3, 16\) in the file and \(10, 16\)"):
         load_weights(net, Net(0.125, classes=3).state_dict(), "x.pt")
     with pytest.raises(
-        CheckpointError, match=r"(?s)x\.pt belongs to another network than this Net.*is not in this net"
+        CheckpointError, match=r"(?s)x\.pt belongs to another network than this Net.*\(24, 24, 3, 3\).*training anew"
     ):
         load_weights(net, Net(0.125, conv="standard").state_dict(), "x.pt")
+    with pytest.raises(CheckpointError, match=r"stem\.0\.weight is not in this network"):
+        load_weights(net, {**before, "stem.0.weight": before["stem.weight"]}, "x.pt")
     with pytest.raises(CheckpointError, match=r"classifier\.bias is missing"):
         load_weights(net, {name: value for name, value in before.items() if name != "classifier.bias"}, "x.pt")
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())

@@ -43,8 +43,9 @@ def accuracy_by_minute(runs: dict[str, Sequence[dict[str, Any]]], title: str = "
 
     Raises ValueError for more runs.
     """
+    drawn = told_apart(runs)
     figure, axis = plt.subplots(figsize=(7, 3.4), layout="constrained")
-    for name, rows, colour, dash in told_apart(runs):
+    for name, rows, colour, dash in drawn:
         minutes = [seconds / 60 for seconds in accumulate(row["seconds"] for row in rows)]
         accuracies = [100 * row["validation_accuracy"] for row in rows]
         label = f"{name}: {accuracies[-1]:.1f} % after {minutes[-1]:.1f} minutes"
