@@ -21,7 +21,9 @@ def code_cells(path):
 
 
 def test_the_series_is_numbered_in_reading_order():
-    assert [path.name[:3] for path in NOTEBOOKS] == [f"{i:02}_" for i in range(1, len(NOTEBOOKS) + 1)]
+    to_be_written = {4, 11}  # "what learning is" and "is it really better?", as README.md says
+    numbers = [number for number in range(1, 16) if number not in to_be_written]
+    assert [path.name[:3] for path in NOTEBOOKS] == [f"{number:02}_" for number in numbers]
 
 
 @every_notebook

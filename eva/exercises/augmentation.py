@@ -1,4 +1,4 @@
-"""The exercise of notebook 10. A loop over the images is the truth."""
+"""The exercise of notebook 12. A loop over the images is the truth."""
 
 from collections.abc import Callable
 

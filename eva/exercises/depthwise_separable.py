@@ -1,4 +1,4 @@
-"""The exercises of notebook 07. PyTorch's convolutions are the truth."""
+"""The exercises of notebook 08. PyTorch's convolutions are the truth."""
 
 from collections.abc import Callable
 from functools import partial

@@ -1,4 +1,4 @@
-"""The exercises of notebook 05. PyTorch's convolutions and the receptive-field calculator are the truth."""
+"""The exercises of notebook 07. PyTorch's convolutions and the receptive-field calculator are the truth."""
 
 from collections.abc import Callable
 

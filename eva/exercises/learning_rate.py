@@ -1,4 +1,4 @@
-"""The exercises of notebook 11. PyTorch's SGD and `Recipe` are the truth."""
+"""The exercises of notebook 13. PyTorch's SGD and `Recipe` are the truth."""
 
 import torch
 from torch import Generator, Tensor

@@ -1,4 +1,4 @@
-"""The exercises of notebook 04. The receptive-field calculator is the truth."""
+"""The exercises of notebook 05. The receptive-field calculator is the truth."""
 
 from torch import Generator, nn
 

@@ -1,4 +1,4 @@
-"""The exercises of notebook 08. PyTorch, and the paths through eva's `Residual`, are the truth."""
+"""The exercises of notebook 09. PyTorch, and the paths through eva's `Residual`, are the truth."""
 
 from collections.abc import Callable
 from functools import partial

@@ -1,4 +1,4 @@
-"""The exercise of notebook 09. The parameters of real networks are the truth."""
+"""The exercise of notebook 10. The parameters of real networks are the truth."""
 
 from functools import cache
 

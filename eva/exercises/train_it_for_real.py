@@ -1,4 +1,4 @@
-"""The exercises of notebook 12. PyTorch's own tensors and NumPy's least squares are the truth."""
+"""The exercises of notebook 14. PyTorch's own tensors and NumPy's least squares are the truth."""
 
 import math
 

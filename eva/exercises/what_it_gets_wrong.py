@@ -1,4 +1,4 @@
-"""The exercises of notebook 13. A loop over maps and weights, and Wilson's formula, are the truth."""
+"""The exercises of notebook 15. A loop over maps and weights, and Wilson's formula, are the truth."""
 
 from collections.abc import Callable
 from functools import cache, partial

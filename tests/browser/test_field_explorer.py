@@ -1,4 +1,4 @@
-"""A learner at notebook 04's receptive-field explorer."""
+"""A learner at notebook 05's receptive-field explorer."""
 
 import re
 from dataclasses import replace
@@ -14,7 +14,7 @@ START = "three 3x3"
 
 @pytest.fixture(scope="module")
 def opened(lab):
-    lab.open(ROOT / "notebooks" / "04_receptive_field.ipynb")
+    lab.open(ROOT / "notebooks" / "05_receptive_field.ipynb")
     lab.run_all()
     return lab.widget(".eva-receptive-field-explorer")
 

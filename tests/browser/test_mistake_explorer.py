@@ -1,4 +1,4 @@
-"""A learner at notebook 13's mistake explorer."""
+"""A learner at notebook 15's mistake explorer."""
 
 import csv
 import re
@@ -55,7 +55,7 @@ class Tile(NamedTuple):
 @pytest.fixture(scope="module")
 def copy(lab):
     lab.page.set_viewport_size(SCREEN)
-    copy = lab.open(ROOT / "notebooks" / "13_what_it_gets_wrong.ipynb")
+    copy = lab.open(ROOT / "notebooks" / "15_what_it_gets_wrong.ipynb")
     lab.run_all()
     return copy
 
