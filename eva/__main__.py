@@ -19,6 +19,8 @@ from eva import checkpoint, data
 from eva.budget import budget
 from eva.course import ledger
 from eva.course.climb import climb
+from eva.course.evidence import EVIDENCE, make
+from eva.course.studies import STUDIES
 from eva.course.tables import ladder, table
 from eva.device import default_device, hardware
 from eva.files import replace_section, replacing
@@ -79,6 +81,12 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--data", metavar="DIR", help="as for train")
     command.add_argument("--jpeg", metavar="DEST", help="write it as an image folder of JPEGs (quality 75, 4:2:0)")
     command.set_defaults(run=_data)
+
+    command = commands.add_parser("evidence", help="make the runs behind the course's comparisons; goes on")
+    command.add_argument("--only", nargs="+", choices=sorted(STUDIES), metavar="STUDY", help="some of them")
+    command.add_argument("--device", help="as for train")
+    command.add_argument("--data", metavar="DIR", help="as for train")
+    command.set_defaults(run=_evidence)
 
     command = commands.add_parser("ledger", help="train every step of the ladder and record what came of it; goes on")
     command.add_argument("--seeds", type=int, help="how many; default: 3 on a CPU, 5 on a GPU")
@@ -206,6 +214,12 @@ def _ledger(asked: argparse.Namespace) -> int:
         replace_section(readme, "ladder", str(ladder()))
         with replacing(ledger.LEDGER.parent / "ladder.png") as file:
             trade_offs(lines, f"The ladder, {next(iter(lines.values()))['data']}").savefig(file, format="png", dpi=100)
+    return 0
+
+
+def _evidence(asked: argparse.Namespace) -> int:
+    made = make(data.load(asked.data), _device(asked.device), asked.only or tuple(STUDIES))
+    print(f"{made} runs made; all are in {EVIDENCE}")
     return 0
 
 

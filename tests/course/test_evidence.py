@@ -1,0 +1,222 @@
+import json
+import math
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+
+from eva.course import evidence
+from eva.course.evidence import CHOOSING, EvidenceError
+from eva.course.studies import POOL, RECIPE, STUDIES, Study, deep, stack
+from eva.data import normalised
+from eva.files import read_json
+from eva.measure import count_macs, count_parameters
+from eva.model import Net, Residual, Rung
+from eva.receptive_field import receptive_field
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def toy(monkeypatch, splits):
+    """A study of two small networks with two seeds, on images that are called CIFAR-10 here."""
+    study = Study(
+        {"narrow": partial(stack, [4, POOL, 4]), "wide": partial(stack, [8, POOL, 8])},
+        against="narrow", recipe=replace(RECIPE, epochs=1, sizes=(8,)), images=64, seeds=2, rates=(0.03, 0.1),
+    )  # fmt: skip
+    monkeypatch.setitem(STUDIES, "toy", study)
+    monkeypatch.setattr(evidence, "CHOOSING_IMAGES", 32)
+    return replace(splits, name="CIFAR-10 (toy)")
+
+
+def parameters(study, network):
+    return count_parameters(STUDIES[study].networks[network](classes=10))
+
+
+def test_runs_are_made_once_and_hold_what_was_right(toy, tmp_path, monkeypatch):
+    path = tmp_path / "evidence.jsonl"
+    assert evidence.make(toy, CPU, ["toy"], path) == 2 * (2 + 2)
+    assert evidence.make(toy, CPU, ["toy"], path) == 0
+    lines = read_json(path)
+    choices = [line for line in lines if line["key"]["seed"] == CHOOSING]
+    assert [(line["key"]["images"], "right" in line, "test_accuracy" in line) for line in choices] == [
+        (32, False, False)
+    ] * 4
+    runs = [line for line in lines if line["key"]["seed"] != CHOOSING]
+    assert [line["key"]["seed"] for line in runs] == [0, 1, 0, 1]
+    for line in runs:
+        tried = {c["key"]["recipe"]["learning_rate"]: c["validation_accuracy"] for c in choices
+                 if c["key"]["network"] == line["key"]["network"]}  # fmt: skip
+        assert tried[line["key"]["recipe"]["learning_rate"]] == max(tried.values())
+        assert line["key"]["images"] == 64
+
+
+def test_a_study_that_was_stopped_goes_on_with_the_runs_that_are_missing(toy, tmp_path, monkeypatch):
+    path, whole = tmp_path / "stopped.jsonl", tmp_path / "whole.jsonl"
+    real, calls = evidence.fit, []
+
+    def fit(*args, **options):
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return real(*args, **options)
+
+    monkeypatch.setattr(evidence, "fit", fit)
+    with pytest.raises(KeyboardInterrupt):
+        evidence.make(toy, CPU, ["toy"], path)
+    assert len(read_json(path)) == 3
+    evidence.make(toy, CPU, ["toy"], path)
+    evidence.make(toy, CPU, ["toy"], whole)
+    assert [line["validation_accuracy"] for line in read_json(path)] == [
+        line["validation_accuracy"] for line in read_json(whole)
+    ]
+
+
+def made(study="toy", **counts):
+    """Lines as `make` writes them, with so many seeds of each network."""
+    lines = []
+    for network, count in counts.items():
+        recipe = {**vars(replace(STUDIES[study].recipe, learning_rate=0.1))}
+        for seed in range(count):
+            rng = torch.Generator().manual_seed(seed)
+            right = torch.rand(80, generator=rng) < (0.9 if network == "wide" else 0.3)
+            lines.append(json.loads(json.dumps({
+                "key": {"study": study, "network": network, "seed": seed, "recipe": recipe, "images": 64,
+                        "parameters": parameters(study, network), "macs": 10**6, "data": "CIFAR-10 (toy)"},
+                "validation_accuracy": right.double().mean().item(), "right": evidence.packed(right),
+                "validation_images": 80, "field": 9, "hardware": "none", "torch": "2",
+            })))  # fmt: skip
+    return lines
+
+
+def test_a_table_says_what_was_found(toy, monkeypatch):
+    monkeypatch.setattr(evidence, "_lines", lambda: made(narrow=3, wide=3))
+    answers = evidence.answers("toy")
+    assert answers["wide"].shape == (3, 80)
+    apart = evidence.compared("toy")["wide"]
+    expected = answers["wide"].double().mean() - answers["narrow"].double().mean()
+    assert apart.mean == pytest.approx(expected.item())
+    narrow, wide = evidence.results("toy").rows
+    assert narrow[0] == "narrow"
+    assert narrow[-1] == ""
+    assert wide[-1] == evidence.said(apart)
+    assert "seeds 0, 1, 2; mean" in evidence.results("toy").note
+
+
+def test_no_difference_is_told_as_what_is_excluded():
+    none, some = evidence.Difference(0.001, -0.004, 0.006, 0.7), evidence.Difference(0.02, 0.01, 0.03, 0.001)
+    assert evidence.said(none) == "+0.1 (-0.4 to +0.6): none found; more than 0.6 is excluded"
+    assert evidence.said(some) == "+2.0 (+1.0 to +3.0)"
+
+
+def test_what_does_not_compare_is_refused(toy):
+    with pytest.raises(EvidenceError, match=r"not whole, runs of each: 'narrow' 2, 'wide' 1\. Go on with"):
+        evidence.of("toy", made(narrow=2, wide=1))
+    with pytest.raises(EvidenceError, match="'narrow' 0, 'wide' 0"):
+        evidence.of("toy", [])
+
+
+@pytest.mark.parametrize("change", [
+    {"parameters": 7}, {"data": "Shapes-10"}, {"recipe": {**vars(RECIPE), "epochs": 3}}, {"seed": CHOOSING},
+    {"network": "gone"}, {"study": "another"},
+])  # fmt: skip
+def test_lines_of_something_else_do_not_mix(toy, change):
+    lines = made(narrow=2, wide=2)
+    other = json.loads(json.dumps({**lines[0], "key": {**lines[0]["key"], **change}}))
+    assert evidence.of("toy", [other, *lines]) == evidence.of("toy", lines)
+
+
+def test_a_network_that_did_not_train_is_kept_as_that(toy, tmp_path, monkeypatch):
+    class Broken(nn.Module):
+        def __init__(self, classes: int) -> None:
+            super().__init__()
+            self.linear = nn.Linear(3, classes)
+
+        def forward(self, images):
+            return self.linear(images.mean((2, 3))) * math.nan
+
+    monkeypatch.setitem(STUDIES, "toy", replace(STUDIES["toy"], networks={"broken": Broken}, against="broken"))
+    path = tmp_path / "evidence.jsonl"
+    evidence.make(toy, CPU, ["toy"], path)
+    assert {"nan" in line["failed"] for line in read_json(path)} == {True}
+
+
+def test_right_is_what_the_network_says(toy):
+    torch.manual_seed(0)
+    model = stack([4], classes=3)
+    images = normalised(toy.validation.images, toy.normalisation)
+    expected = model.eval()(images).argmax(1) == toy.validation.labels
+    assert torch.equal(evidence._right(model.train(), toy, "validation", CPU), expected)
+    assert model.training
+
+
+# The studies themselves
+
+
+@pytest.mark.parametrize("name", [name for name in STUDIES if name != "toy"])
+def test_each_network_takes_images_and_learns(name):
+    study = STUDIES[name]
+    assert study.against in study.networks
+    for make in study.networks.values():
+        model = make(classes=4)
+        logits = model(torch.randn(2, 3, 32, 32))
+        assert logits.shape == (2, 4)
+        logits.square().sum().backward()
+
+
+def costs(study):
+    return {name: (count_parameters(make()), count_macs(make())) for name, make in STUDIES[study].networks.items()}
+
+
+def test_the_duels_are_fair():
+    """What is to be alike in each comparison is alike: parameters or MACs, by arithmetic where there is one."""
+    heads = costs("batch norm and head")
+    norms = 16 + 24 + 24 + 48 + 48 * 3
+    assert heads["batch norm, flat"][0] - heads["flat"][0] == norms  # a bias goes, a scale and a shift come
+    assert heads["flat"][0] - heads["average"][0] == 48 * 63 * 10
+    assert {macs for _, macs in costs("dropout").values()} == {costs("dropout")["p = 0"][1]}
+    dilated = costs("dilation")
+    assert len({parameters for parameters, _ in dilated.values()}) == 1
+    assert len({dilated[name] for name in dilated if name != "a second pooling"}) == 1
+    assert dilated["a second pooling"][1] < 0.61 * dilated["rates 1 1 | 1 1 1"][1]
+    spent = costs("separable")
+    for standard, separable in (
+        ("standard, 32 maps", "separable, 96 maps"),
+        ("standard, 64 maps", "separable, 192 maps"),
+    ):
+        assert 0.95 < spent[separable][0] / spent[standard][0] <= 1
+        assert spent[separable][1] < spent[standard][1]
+    depths = costs("depth")
+    for layers in (9, 21, 33):
+        assert depths[f"{layers} layers"] == depths[f"{layers} layers, shortcuts"]
+        assert (
+            sum(isinstance(m, nn.Conv2d) for m in STUDIES["depth"].networks[f"{layers} layers"]().modules()) == layers
+        )
+    assert depths["21 layers"] == depths["21 layers, shortcuts round one each"]
+
+
+def test_nothing_costs_more_than_plain_convolutions():
+    price = costs("the price of plain")
+    plain = price["plain"]
+    for parameters, macs in price.values():
+        assert parameters <= 1.001 * plain[0] + 400, "batch norm has a shift more than a bias"
+        assert macs <= 1.1 * plain[1]
+    assert count_macs(Rung()) == plain[1]
+    assert price["Net(0.5)"] == (count_parameters(Net(0.5)), count_macs(Net(0.5)))
+    assert price["dilated in front"] == price["Net(0.5)"], "Net is that network, with dropout"
+
+
+def test_the_fields_of_the_dilation_duel():
+    fields = {name: receptive_field(make()).size[0] for name, make in STUDIES["dilation"].networks.items()}
+    assert list(fields.values()) == [18, 24, 34, 28]
+
+
+def test_shortcuts_go_round_what_their_names_say():
+    networks = STUDIES["depth"].networks
+    lengths = {name: {len(m) for m in make().modules() if isinstance(m, Residual)} for name, make in networks.items()}
+    assert lengths["21 layers"] == set()
+    assert lengths["21 layers, shortcuts"] == {2}
+    assert lengths["21 layers, shortcuts round one each"] == {1}
+    assert deep(1, lambda maps: nn.Identity()).training
