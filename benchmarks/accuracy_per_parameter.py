@@ -6,21 +6,23 @@
     python -m benchmarks.accuracy_per_parameter --smoke        # seconds
 
 The price is SECONDS of training. Each network is trained by our recipe and by its paper's way (benchmarks/ways.py), for
-as many epochs as its price buys; the learning rate is chosen among half, once and twice the way's own, by validation
-accuracy after a third of the price; then come the runs that count, one for each seed. The validation split decides
-nothing in these, and the test split is measured once a run, at its end.
+as many epochs as its price buys, one at least; the learning rate is chosen among half, once and twice the way's own, by
+validation accuracy after a third of the price; then come the runs that count, one for each seed. The validation split
+decides nothing in these, and the test split is measured once a run, at its end.
 
-What an epoch takes is measured once, on one machine, and kept: epochs follow from it. Accuracies do not depend on what
-else a machine does, nor much on which it is, so the runs may be made wherever there is time, several at once with
+What an epoch takes is measured once, on one quiet machine, and kept: epochs follow from it. Accuracies do not depend on
+what else a machine does, nor much on which it is, so the runs may be made wherever there is time, several at once with
 `--only` and a `--folder` each. Each line says where it was made, and the page where the price was measured.
 
 Finished runs are lines of results/accuracy_per_parameter.jsonl (of a GPU: accuracy_per_parameter_gpu.jsonl), and the
-page beside it is made of them; the run in hand is a checkpoint in FOLDER/running.
+page beside it is made of them; a run that was stopped is a checkpoint in FOLDER/running, and goes on from there.
 """
 
+import hashlib
 import json
 import shutil
 import statistics
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -34,12 +36,12 @@ from benchmarks.tta import accuracies
 from benchmarks.ways import Way, ways
 from eva.course.runs import Runs
 from eva.data import Splits, load, loaders
-from eva.files import replacing
+from eva.files import read_json, replacing
 from eva.measure import count_macs, count_parameters, latency, peak_memory
 from eva.modules import placed
 from eva.recipes import Recipe
 from eva.table import Table
-from eva.training import METRICS_FILE, MODEL_FILE, TrainingError, fit
+from eva.training import TrainingError, fit
 
 REPORT, GPU_REPORT = (RESULTS / f"accuracy_per_parameter{where}.jsonl" for where in ("", "_gpu"))
 SECONDS = {"cpu": 600, "cuda": 120}
@@ -53,7 +55,7 @@ def network(name: str, splits: Splits) -> torch.nn.Module:
     return NETWORKS[name](classes=len(splits.classes))
 
 
-def pace(name: str, way: Way, splits: Splits, device: torch.device, steps: int) -> Line:
+def measured_pace(name: str, way: Way, splits: Splits, device: torch.device, steps: int) -> Line:
     """Seconds that an epoch takes at each size of the recipe, from `steps` steps, with what a prediction costs."""
     recipe = way.recipe
     part = replace(few(splits), train=splits.train.take(slice(steps * recipe.batch_size)))
@@ -72,7 +74,6 @@ def pace(name: str, way: Way, splits: Splits, device: torch.device, steps: int) 
 
     return {
         "epoch_seconds": epochs,
-        "macs": count_macs(model),
         "latency_1": latency(model, one, seconds=0.5),
         "latency_256": latency(model, many, seconds=2.0),
         "peak_memory": peak_memory(predict, device),
@@ -81,17 +82,21 @@ def pace(name: str, way: Way, splits: Splits, device: torch.device, steps: int) 
     }
 
 
+def price(recipe: Recipe, epoch_seconds: dict[str, float]) -> float:
+    """Seconds that all epochs of `recipe` take, where one takes `epoch_seconds` at each size."""
+    return sum(epoch_seconds[str(recipe.size(epoch))] for epoch in range(recipe.epochs))
+
+
 def bought(recipe: Recipe, epoch_seconds: dict[str, float], seconds: float) -> int:
     """The most epochs of `recipe` that take at most `seconds`; one where even that takes longer."""
-
-    def price(epochs: int) -> float:
-        asked = replace(recipe, epochs=epochs)
-        return sum(epoch_seconds[str(asked.size(epoch))] for epoch in range(epochs))
-
     epochs = 1
-    while price(epochs + 1) <= seconds:
+    while price(replace(recipe, epochs=epochs + 1), epoch_seconds) <= seconds:
         epochs += 1
     return epochs
+
+
+class OutOfTime(Exception):
+    """The next epoch would end after the call's time: the checkpoint goes on in the next one."""
 
 
 def trained(name: str, way: Way, recipe: Recipe, splits: Splits, seed: int, device: torch.device, folder: Path,
@@ -100,24 +105,26 @@ def trained(name: str, way: Way, recipe: Recipe, splits: Splits, seed: int, devi
     torch.manual_seed(seed)
     model = network(name, splits)
     try:
-        rows = fit(model, splits, recipe, device=device, seed=seed, out=folder, resume=True,
-                   on_epoch=_stopping(deadline, recipe), make_optimizer=way.make_optimizer).rows  # fmt: skip
+        history = fit(model, splits, recipe, device=device, seed=seed, out=folder, resume=True,
+                      on_epoch=_stopping(deadline, recipe), make_optimizer=way.make_optimizer)  # fmt: skip
     except TrainingError as error:
         return {"failed": str(error)}
-    if len(rows) < recipe.epochs:
+    except OutOfTime:
         return None
-    measured = {"validation_accuracy": rows[-1]["validation_accuracy"]}
+    if history.interrupted:
+        raise KeyboardInterrupt
+    measured: Line = {"validation_accuracy": history.rows[-1]["validation_accuracy"]}
     if seed != CHOOSING:
         measured["test_accuracy"] = accuracies(model, loaders(splits, device=device)[2])
     return measured
 
 
 def _stopping(deadline: Deadline, recipe: Recipe) -> Callable[[list[dict[str, Any]]], None]:
-    """What `fit` calls after each epoch: stops it, as Ctrl-C does, where the next epoch would end too late."""
+    """What `fit` calls after each epoch: raises OutOfTime where the next epoch would end too late."""
 
     def check(rows: list[dict[str, Any]]) -> None:
         if len(rows) < recipe.epochs and not deadline.allows(1.5 * rows[-1]["seconds"] + 5):
-            raise KeyboardInterrupt
+            raise OutOfTime
 
     return check
 
@@ -129,7 +136,7 @@ class Comparison:
         self, splits: Splits, device: torch.device, runs: Runs, folder: Path, seconds: float, deadline: Deadline
     ) -> None:
         self.splits, self.device, self.runs, self.folder = splits, device, runs, folder
-        self.seconds, self.deadline = seconds, deadline
+        self.seconds, self.deadline, self.over = seconds, deadline, False
 
     def base(self, name: str, way_name: str) -> Line:
         """What a line is of. A network or a way that was changed makes its runs anew."""
@@ -137,17 +144,20 @@ class Comparison:
         recipe = {"kind": type(way.recipe).__name__, **asdict(way.recipe)}
         del recipe["epochs"]
         images = [len(part) for part in (self.splits.train, self.splits.validation, self.splits.test)]
-        parameters = count_parameters(network(name, self.splits))
-        return {"network": name, "parameters": parameters, "way": way_name, "recipe": recipe, "images": images,
+        model = network(name, self.splits)
+        return {"network": name, "parameters": count_parameters(model), "macs": count_macs(model), "way": way_name,
+                "recipe": recipe, "optimizer": way.make_optimizer.__name__, "images": images,
                 "data": self.splits.name}  # fmt: skip
 
-    def pace(self, name: str, way_name: str, steps: int = 40) -> Line:
-        """The pace of a network and way, measured now where no line has it."""
+    def pace(self, name: str, way_name: str, steps: int = 0) -> Line:
+        """The pace of a network and way; where no line has it, `steps` steps measure it now, if there are any."""
         key = {"what": "pace", **self.base(name, way_name)}
         found = self.runs.find(key)
+        if found is None and not steps:
+            sys.exit(f"nobody has measured what an epoch of {name}, {way_name}, takes: call with --pace first")
         if found is None:
             print(f"pace of {name}, {way_name}", flush=True)
-            found = self.runs.add(key, pace(name, ways(name)[way_name], self.splits, self.device, steps))
+            found = self.runs.add(key, measured_pace(name, ways(name)[way_name], self.splits, self.device, steps))
         return found
 
     def run(self, name: str, way_name: str, seconds: float, faster: float, seed: int) -> Line | None:
@@ -156,19 +166,25 @@ class Comparison:
         recipe = way.at(bought(way.recipe, paced["epoch_seconds"], seconds), faster)
         key = {"what": "run", **self.base(name, way_name), "epochs": recipe.epochs, "faster": faster, "seed": seed}
         found = self.runs.find(key)
-        if found is None and self.deadline.allows(20):
+        if found is None and not self.over:
+            if not self.deadline.allows(1.5 * max(paced["epoch_seconds"].values()) + 20):
+                self.over = True
+                return None
             print(f"{name}, {way_name}, {recipe.epochs} epochs, {faster} times its rate, seed {seed}", flush=True)
-            running = prepared(self.folder / "running", key)
+            running = self.folder / "running" / hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
             measured = trained(name, way, recipe, self.splits, seed, self.device, running, self.deadline)
-            if measured is not None:
-                found = self.runs.add(key, {**measured, **origin(self.splits, self.device)})
-                shutil.rmtree(running)
+            if measured is None:
+                self.over = True
+                return None
+            cost = {"price": round(price(recipe, paced["epoch_seconds"]), 1)}
+            found = self.runs.add(key, {**measured, **cost, **origin(self.splits, self.device)})
+            shutil.rmtree(running, ignore_errors=True)
         return found
 
     def chosen(self, name: str, way_name: str) -> float | None:
-        """The rate that a third of the price chose, as a multiple of the way's own; None where runs are missing."""
+        """The rate that a third of the price chose, times the way's own; None where one is missing, or none trained."""
         tried = {faster: self.run(name, way_name, self.seconds / 3, faster, CHOOSING) for faster in FASTER}
-        if any(run is None for run in tried.values()):
+        if any(run is None for run in tried.values()) or all("failed" in (run or {}) for run in tried.values()):
             return None
         return max(FASTER, key=lambda faster: (tried[faster] or {}).get("validation_accuracy", 0.0))
 
@@ -185,27 +201,18 @@ class Comparison:
             yield name, way_name, done, len(runs) - len(done)
 
 
-def prepared(folder: Path, key: Line) -> Path:
-    """`folder`, emptied where it holds the checkpoint of another run."""
-    note = folder / "key.json"
-    if note.exists() and json.loads(note.read_text()) != json.loads(json.dumps(key)):
-        for name in (MODEL_FILE, METRICS_FILE):
-            (folder / name).unlink(missing_ok=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    note.write_text(json.dumps(key))
-    return folder
-
-
 def page(lines: list[Line], seconds: float) -> str:
     """The lines as Markdown: a row for each network and way that has a run, in the order of test accuracy."""
-    titles = ("network", "trained by", "parameters", "million MACs", "epochs", "rate", "validation (%)", "test (%)",
-              "test, mirror (%)", "latency, 1 image (ms)", "256 images (ms)", "memory, 256 images (MB)",
+    titles = ("network", "trained by", "parameters", "million MACs", "epochs", "seconds", "rate", "validation (%)",
+              "test (%)", "test, mirror (%)", "latency, 1 image (ms)", "256 images (ms)", "memory, 256 images (MB)",
               "seeds")  # fmt: skip
-    paces = {_of(line): line for line in lines if line["key"]["what"] == "pace"}
+    paces = {_of(line): line for line in lines if line["key"]["what"] == "pace"}  # the last one of each counts
     groups: dict[tuple[str, str], list[Line]] = {}
     for line in lines:
         if line["key"]["what"] == "run" and line["key"]["seed"] != CHOOSING and "failed" not in line:
-            groups.setdefault(_of(line), []).append(line)
+            of_today = paces[_of(line)]["key"]  # what was measured of an earlier version stays in the file
+            if all(line["key"][name] == value for name, value in of_today.items() if name != "what"):
+                groups.setdefault(_of(line), []).append(line)
     rows = []
     for pair in sorted(groups, key=lambda pair: -statistics.mean(run["test_accuracy"]["none"] for run in groups[pair])):
         runs, paced = groups[pair], paces[pair]
@@ -214,11 +221,17 @@ def page(lines: list[Line], seconds: float) -> str:
         costs = (f"{1000 * paced['latency_1']:.1f}", f"{1000 * paced['latency_256']:.0f}",
                  f"{paced['peak_memory'] / 1e6:.0f}")  # fmt: skip
         rows.append(
-            (*pair, f"{key['parameters']:,}", f"{paced['macs'] / 1e6:.1f}", str(key["epochs"]), f"x {key['faster']:g}",
+            (*pair, f"{key['parameters']:,}", f"{key['macs'] / 1e6:.1f}", str(key["epochs"]), f"{runs[0]['price']:.0f}",
+             _rate(key["faster"]),
              spread([run["validation_accuracy"] for run in runs]), *tested, *costs,
              ", ".join(str(run["key"]["seed"]) for run in runs))
         )  # fmt: skip
     return f"# Accuracy at the same price\n\n{Table(titles, rows, _note(lines, seconds))}\n"
+
+
+def _rate(faster: float) -> str:
+    edge = {min(FASTER): ", the lowest tried", max(FASTER): ", the highest tried"}.get(faster, "")
+    return f"x {faster:g}{edge}"
 
 
 def _of(line: Line) -> tuple[str, str]:
@@ -230,13 +243,15 @@ def _note(lines: list[Line], seconds: float) -> str:
         return ", ".join(sorted({line[field] for line in lines if line["key"]["what"] == what}))
 
     failed = "".join(
-        f" {' '.join(_of(line))}, seed {line['key']['seed']}, did not train: {line['failed']}."
+        f" {' '.join(_of(line))}, rate x {line['key']['faster']:g}, seed {line['key']['seed']}, did not train: "
+        f"{line['failed']}."
         for line in lines
         if "failed" in line
     )
     return (
-        f"{told('pace', 'data')}. Each for {seconds} seconds of training on {told('pace', 'hardware')}, by the pace "
-        f"measured there, with latencies and memory; the runs were made on {told('run', 'hardware') or 'nothing yet'}. "
+        f"{told('pace', 'data')}. Each for at most {seconds} seconds of training, and one epoch at least, on "
+        f"{told('pace', 'hardware')}, by the pace measured there, with latencies and memory; the runs were made on "
+        f"{told('run', 'hardware') or 'nothing yet'}. "
         f"The rate is a multiple of the way's own, chosen among three on a third of the price. Accuracies: mean ± "
         f"standard deviation of the seeds; the test split was measured once a run. PyTorch {told('pace', 'torch')}, "
         f"{max(line['date'] for line in lines)}. Made by `benchmarks/accuracy_per_parameter.py`, which says how."
@@ -259,13 +274,17 @@ def main(argv: list[str] | None = None) -> None:
     runs = Runs(path, asked.fresh)
     if splits:
         comparison = Comparison(splits, device, runs, folder, seconds, Deadline(asked.minutes))
-        for name in names:
-            for way_name in ways(name):
-                comparison.pace(name, way_name, steps=1 if asked.smoke else 40)
+        if asked.pace or asked.smoke:
+            for name in names:
+                for way_name in ways(name):
+                    comparison.pace(name, way_name, steps=1 if asked.smoke else 40)
         if not asked.pace:
             missing = sum(left for *_, left in comparison.all(names, asked.seeds))
             print(f"{missing} runs are still to be made: call this again" if missing else "all runs are done")
-    text = page(runs.lines, seconds)
+    lines = read_json(path)  # with those of calls that went on beside this one
+    if not lines:
+        sys.exit(f"{path} has no lines: nothing is measured yet")
+    text = page(lines, seconds)
     print(text)
     with replacing(path.with_suffix(".md"), "w") as file:
         file.write(text)

@@ -1,6 +1,6 @@
 """What a user would pick instead of our recipes, each as a function from (images, seed, device) to what it measured.
 
-courses_own    the same Net as a first PyTorch tutorial trains it
+courses_own    Net as a first PyTorch tutorial trains it
 usual_recipe   a ResNet by the recipe that most repositories have: SGD, weight decay, cosine, crops and flips
 airbench       the package `airbench` 0.1.8 (K. Jordan 2024), its own code unchanged, on the same images; needs a GPU
 

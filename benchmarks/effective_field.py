@@ -1,6 +1,6 @@
 """How far does Net look in fact? Its effective receptive field before and after training.
 
-    python benchmarks/effective_field.py        # seconds; writes results/effective_field.md and .png
+    python -m benchmarks.effective_field        # a minute; writes results/effective_field.md and .png
 
 The gradient of the trunk's middle unit over validation images (Luo et al. 2016), once on the images as they are, once
 on images continued beyond their border by reflection, so that the border does not cut the field off. Before training:

@@ -1,9 +1,11 @@
 """How the networks of benchmarks/networks.py are trained: by our recipe, and by their papers' ways.
 
 A way is a recipe whose epochs are still open: they are as many as its price buys. Of a paper's way we take optimizer,
-schedule, batch, decay and label smoothing, with the schedule stretched over the run; what the papers do to images is
-flips and shifts by two pixels here, and TrivialAugment where theirs is RandAugment. The learning rate is chosen for
-each (benchmarks/accuracy_per_parameter.py), so that the papers' own are where the choice begins.
+the shape of the schedule, stretched over the run, weight decay and label smoothing. Otherwise than in the papers,
+images are flipped and shifted by two pixels, with TrivialAugment where theirs is RandAugment; batches have 64 to 256
+images, or a run this short would have few steps; the separable ResNet, which has no paper, is trained as He et al.
+train theirs. The learning rate is chosen for each (benchmarks/accuracy_per_parameter.py): the papers' own are where the
+choice begins.
 """
 
 from collections.abc import Callable

@@ -154,16 +154,19 @@ def test_epochs_are_as_many_as_the_price_buys():
 def test_a_comparison_goes_on_in_the_middle_of_a_run(tmp_path, splits, toy):
     class AfterOneEpoch(Deadline):
         def allows(self, seconds: float) -> bool:
-            return seconds == 20 and not (tmp_path / "one" / "running" / "model.pt").exists()
+            return not any((tmp_path / "one" / "running").glob("*/model.pt"))
 
     def call(folder: str, deadline: Deadline | None = None):
-        ((*_, done, missing),) = comparison(tmp_path / folder, splits, deadline).all([toy], 2)
+        made = comparison(tmp_path / folder, splits, deadline)
+        made.pace(toy, OURS, steps=1)
+        ((*_, done, missing),) = made.all([toy], 2)
         return [run["test_accuracy"] for run in done], missing
 
     assert call("one", AfterOneEpoch(1)) == ([], 2)
-    assert len((tmp_path / "one" / "running" / "metrics.jsonl").read_text().splitlines()) == 1
+    (running,) = (tmp_path / "one" / "running").iterdir()
+    assert len((running / "metrics.jsonl").read_text().splitlines()) == 1
     assert call("one") == call("whole")
-    assert not (tmp_path / "one" / "running").exists()
+    assert not any((tmp_path / "one" / "running").iterdir())
     assert call("one", AfterOneEpoch(1)) == call("whole", AfterOneEpoch(1))
 
 
@@ -176,6 +179,8 @@ def test_the_rate_is_the_one_that_a_third_of_the_price_chose(tmp_path, splits, t
 
     monkeypatch.setattr(accuracy_per_parameter.Comparison, "run", run)
     assert comparison(tmp_path, splits).chosen(toy, OURS) == 0.5
+    assert accuracy_per_parameter._rate(0.5) == "x 0.5, the lowest tried"
+    assert accuracy_per_parameter._rate(1.0) == "x 1"
     assert asked == [(0.5 / 3, faster, accuracy_per_parameter.CHOOSING) for faster in (0.5, 1, 2)]
 
 
@@ -187,8 +192,39 @@ def test_on_another_processor_the_price_stays_and_the_page_says_so(tmp_path, spl
     assert there.pace(toy, OURS) == measured
     assert there.run(toy, OURS, 0.5, 1.0, seed=0)["hardware"] == "another processor"
     page = accuracy_per_parameter.page(there.runs.lines, 0.5)
-    assert f"Each for 0.5 seconds of training on {measured['hardware']}, by the pace measured there" in page
+    assert f"training, and one epoch at least, on {measured['hardware']}, by the pace measured there" in page
     assert "the runs were made on another processor." in page
+
+
+def test_ctrl_c_ends_it_and_a_pace_is_not_measured_by_the_way(tmp_path, splits, toy, monkeypatch):
+    made = comparison(tmp_path, splits)
+    with pytest.raises(SystemExit, match="call with --pace first"):
+        made.run(toy, OURS, 0.5, 1.0, seed=0)
+    made.pace(toy, OURS, steps=1)
+    real = accuracy_per_parameter.fit
+
+    def interrupted(*args, **options):
+        history = real(*args, **options)
+        history.interrupted = True
+        return history
+
+    monkeypatch.setattr(accuracy_per_parameter, "fit", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        made.run(toy, OURS, 0.5, 1.0, seed=0)
+    assert [line["key"]["what"] for line in made.runs.lines] == ["pace"]
+
+
+def test_what_was_measured_of_an_earlier_network_is_not_on_the_page(tmp_path, splits, toy, monkeypatch):
+    made = comparison(tmp_path, splits)
+    made.pace(toy, OURS, steps=1)
+    made.run(toy, OURS, 0.5, 1.0, seed=0)
+    monkeypatch.setitem(accuracy_per_parameter.NETWORKS, toy, lambda classes: Net(0.25, classes))
+    made.pace(toy, OURS, steps=1)
+    assert "| tiny |" not in accuracy_per_parameter.page(made.runs.lines, 0.5)
+    made.run(toy, OURS, 0.5, 1.0, seed=0)
+    page = accuracy_per_parameter.page(made.runs.lines, 0.5)
+    assert page.count("| tiny |") == 1
+    assert f"| {count_parameters(Net(0.25, 3)):,} |" in page
 
 
 def test_a_run_that_did_not_train_is_told(tmp_path, splits, toy, monkeypatch):
@@ -205,7 +241,7 @@ def test_a_run_that_did_not_train_is_told(tmp_path, splits, toy, monkeypatch):
     monkeypatch.setitem(accuracy_per_parameter.NETWORKS, toy, Broken)
     monkeypatch.setattr(accuracy_per_parameter.Comparison, "pace", lambda *_: pace)
     assert "nan" in made.run(toy, OURS, 0.5, 1.0, seed=0)["failed"]
-    assert "tiny our recipe, seed 0, did not train: the loss became nan" in accuracy_per_parameter.page(
+    assert "tiny our recipe, rate x 1, seed 0, did not train: the loss became nan" in accuracy_per_parameter.page(
         made.runs.lines, 0.5
     )
 

@@ -27,9 +27,19 @@ def test_a_run_is_shipped_with_its_report_and_curve_and_without_its_state(target
     assert checkpoint.restore(card).arguments == checkpoint.load(run / "model.pt").arguments
     readme = (tmp_path / "README.md").read_text()
     assert f"**{report['parameters']:,} parameters, {100 * report['test_accuracy']:.1f} % of the test images" in readme
-    assert "train --recipe smoke --seed 0` on " in readme
+    assert "train --recipe smoke --epochs 2 --seed 0` on " in readme
     assert readme.startswith("before\n")
     assert readme.endswith("after\n")
+
+
+def test_a_network_that_is_too_large_is_not_shipped(target, tmp_path, capsys, image_folder, monkeypatch):
+    run = tmp_path / "run"
+    cli.main(["train", "--recipe", "smoke", "--data", str(image_folder), "--out", str(run)])
+    monkeypatch.setattr(ship, "LARGEST", 10_000)
+    assert ship.main([str(run)]) == 1
+    assert "and 10,000 may be shipped: train a narrower Net" in capsys.readouterr().err
+    assert not target.exists()
+    assert "old" in (tmp_path / "README.md").read_text()
 
 
 def test_a_run_that_is_not_finished_is_not_shipped(target, tmp_path, capsys, image_folder):

@@ -1,12 +1,13 @@
 """What the course compares: networks that differ in one thing, trained alike, each at its own best rate.
 
 STUDIES has them by name. Most are duels, the last sections of their notebooks; "the price of plain" is the comparison
-of notebook 10, in which all networks cost what plain convolutions do.
+of notebook 10, in which all networks cost what plain convolutions do; "one left out" takes `Net` apart.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 from torch import nn
 
@@ -183,6 +184,66 @@ PRICE = Study(
     against="plain",
 )
 
+# Notebook 10, too: Net with one thing left out, or done otherwise
+
+
+def _replaced(model: nn.Module, kind: type[nn.Module], make: Callable[[Any], nn.Module]) -> nn.Module:
+    """`model` with `make(layer)` in place of each `layer` of that kind, however deep inside."""
+    for name, layer in model.named_children():
+        setattr(model, name, make(layer) if isinstance(layer, kind) else _replaced(layer, kind, make))
+    return model
+
+
+def without_norm(classes: int = 10) -> nn.Module:
+    """No batch norm. Pairs begin as the identity all the same, and that keeps the signal's size (Zhang et al. 2019)."""
+    return _replaced(Net(0.5, classes), nn.BatchNorm2d, lambda norm: nn.Identity())
+
+
+def without_shortcuts(classes: int = 10) -> nn.Module:
+    """No shortcuts; the convolutions that would start at zero, and let nothing through, start as the others do."""
+
+    def plain(pair: Residual) -> nn.Module:
+        *_, last = (layer for layer in pair.modules() if isinstance(layer, nn.Conv2d))
+        last.reset_parameters()
+        return nn.Sequential(*pair)
+
+    return _replaced(Net(0.5, classes), Residual, plain)
+
+
+def without_dilation(classes: int = 10) -> nn.Module:
+    model = Net(0.5, classes)
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv2d) and layer.dilation == (2, 2):
+            layer.dilation = layer.padding = (1, 1)
+    return model
+
+
+def without_dropout(classes: int = 10) -> nn.Module:
+    return _replaced(Net(0.5, classes), nn.Dropout, lambda dropout: nn.Identity())
+
+
+def pooled_late(classes: int = 10) -> nn.Module:
+    """The second pooling behind the middle block: the same parameters, and three pairs at 16x16 in place of 8x8."""
+    model = Net(0.5, classes)
+    before, early, pool, *rest = model.middle
+    model.middle = nn.Sequential(before, early, *rest, pool)
+    return model
+
+
+LEFT_OUT = Study(
+    {
+        "Net(0.5)": partial(Net, 0.5),
+        "no batch norm": without_norm,
+        "no shortcuts": without_shortcuts,
+        "no dilation": without_dilation,
+        "no dropout": without_dropout,
+        "standard, as many parameters": partial(Net, 0.22, conv="standard"),
+        "standard, as wide: the twin": partial(Net, 0.5, conv="standard"),
+        "second pooling later": pooled_late,
+    },
+    against="Net(0.5)",
+)
+
 STUDIES = {
     "batch norm and head": NORM_AND_HEAD,
     "dropout": DROPOUT,
@@ -191,4 +252,5 @@ STUDIES = {
     "separable": SEPARABLE,
     "depth": DEPTH,
     "the price of plain": PRICE,
+    "one left out": LEFT_OUT,
 }

@@ -152,7 +152,7 @@ class _Run:
             f"epoch {epoch + 1:2d} of {self.recipe.epochs}: "
             f"training loss {trained.loss:.3f}, accuracy {trained.accuracy:.1%}; "
             f"validation loss {validated.loss:.3f}, accuracy {validated.accuracy:.1%}; {trained.seconds:.1f} s"
-            f"{_left(self.recipe, epoch, time.perf_counter() - begun)}"
+            f"{_left(self.recipe, epoch, trained.seconds, time.perf_counter() - begun - trained.seconds)}"
         )
         return {
             "epoch": epoch + 1,
@@ -260,14 +260,16 @@ class _Run:
         return {**data, "loader": type(self.train_loader).__name__, **asdict(self.recipe), "seed": self.seed}
 
 
-def _left(recipe: Recipe, epoch: int, seconds: float) -> str:
-    """How long the run will go on, in words, where `epoch` took `seconds`; nothing for runs of under two minutes.
+def _left(recipe: Recipe, epoch: int, training: float, rest: float) -> str:
+    """How long the run will go on, in words, after an `epoch` of so many seconds of training, and of the rest.
 
-    An epoch's time is taken to grow with the pixels of its images, as that of convolutions does.
+    Nothing for runs of under two minutes. Training is taken to grow with the pixels of the images, as convolutions do;
+    validation, nearly all of the rest, is at full size in every epoch.
     """
     pixels = [recipe.size(each) ** 2 for each in range(recipe.epochs)]
-    left = seconds / pixels[epoch] * sum(pixels[epoch + 1 :])
-    if seconds / pixels[epoch] * sum(pixels) < 120 or not left:
+    each = [training * of_this / pixels[epoch] + rest for of_this in pixels]
+    left = sum(each[epoch + 1 :])
+    if sum(each) < 120 or not left:
         return ""
     minutes = round(left / 60)
     if minutes < 1:

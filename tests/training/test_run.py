@@ -441,19 +441,27 @@ def test_a_short_run_trains_at_the_size_that_it_is_measured_at(splits):
     assert set(sizes) == {32}
 
 
-@pytest.mark.parametrize(("sizes", "seconds", "said"), [
-    # 16, 16, 32, 32 pixels: an epoch at 32 takes four times as long as one at 16.
-    ((16, 32), [30, 30, 120, 120], ["about 4 min left", "about 4 min left", "about 2 min left", None]),
-    ((32,), [1500] * 4, ["about 1 h 15 min left", "about 50 min left", "about 25 min left", None]),
-    ((32,), [31, 25, 25, 25], ["about 2 min left", None, None, None]),  # found to be of less than two minutes
-    ((32,), [29.9] * 4, [None] * 4),
-    ((16, 32), [10, 300, 15, 15], [None, "about 40 min left", None, None]),  # as the machine is now
+@pytest.mark.parametrize(("sizes", "epoch", "training", "rest", "words"), [
+    # Of four epochs at 16, 16, 32 and 32 pixels one at 32 takes four times as long as one at 16.
+    ((16, 32), 0, 30, 0, ", about 4 min left"),  # 30 + 120 + 120 s
+    ((16, 32), 0, 30, 20, ", about 6 min left"),  # and three times 20 s, whatever the size
+    ((16, 32), 2, 120, 0, ", about 2 min left"),
+    ((16, 32), 3, 120, 0, ""),  # that was the last one
+    ((16, 32), 0, 10, 0, ""),  # 100 s in all
+    ((16, 32), 1, 300, 0, ", about 40 min left"),  # as slow as the machine is now
+    ((32,), 0, 1490, 10, ", about 1 h 15 min left"),
+    ((32,), 2, 30, 1, ", about 1 min left"),
+    ((32,), 0, 31, 0, ", about 2 min left"),
+    ((32,), 0, 28, 1.9, ""),
 ])  # fmt: skip
-def test_a_run_of_more_than_two_minutes_says_how_long_it_will_go_on(splits, monkeypatch, capsys, sizes, seconds, said):
-    ticks = iter([tick for second in seconds for tick in (1000, 1000 + second)])
+def test_a_run_of_more_than_two_minutes_says_how_long_it_will_go_on(sizes, epoch, training, rest, words):
+    assert run._left(replace(TINY, epochs=4, sizes=sizes), epoch, training, rest) == words
+
+
+def test_the_time_that_is_left_ends_an_epochs_line(splits, monkeypatch, capsys):
+    ticks = iter([0.0, 4000.0, 4000.0, 8000.0])
     monkeypatch.setattr(run, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
-    fit(Net(WIDTH, classes=3), splits, replace(TINY, epochs=4, sizes=sizes), device=CPU)
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 4
-    for line, words in zip(lines, said, strict=True):
-        assert line.endswith(f" s, {words}") if words else line.endswith(" s")
+    fit(Net(WIDTH, classes=3), splits, TINY, device=CPU)
+    first, last = capsys.readouterr().out.splitlines()
+    assert first.endswith(" s, about 1 h 7 min left")
+    assert last.endswith(" s")

@@ -154,7 +154,7 @@ def test_three_pictures_show_the_image_and_both_maps(splits):
     shrunk = pictures[0].resize((32, 32), 0)
     expected = gallery.split.images[3].permute(1, 2, 0).contiguous().numpy().tobytes()
     assert shrunk.tobytes() == expected, "nearest-neighbour"
-    assert "78 x 78 pixels, cut to the image" in line
+    assert "102 x 102 pixels, cut to the image" in line
 
 
 def test_the_box_is_what_the_strongest_unit_can_see(splits):
