@@ -61,7 +61,7 @@ def measured_pace(name: str, way: Way, splits: Splits, device: torch.device, ste
     part = replace(few(splits), train=splits.train.take(slice(steps * recipe.batch_size)))
     epochs = {}
     for size in sorted(set(recipe.sizes)):
-        short = replace(recipe, epochs=4, sizes=(size,))
+        short = replace(recipe, epochs=3, sizes=(size,))
         rows = fit(network(name, splits), part, short, device=device, make_optimizer=way.make_optimizer).rows
         took = statistics.median(row["seconds"] for row in rows[1:])  # the first one warms up
         epochs[str(size)] = round(took * len(splits.train) / len(part.train), 2)
@@ -277,7 +277,7 @@ def main(argv: list[str] | None = None) -> None:
         if asked.pace or asked.smoke:
             for name in names:
                 for way_name in ways(name):
-                    comparison.pace(name, way_name, steps=1 if asked.smoke else 40)
+                    comparison.pace(name, way_name, steps=1 if asked.smoke else 20)
         if not asked.pace:
             missing = sum(left for *_, left in comparison.all(names, asked.seeds))
             print(f"{missing} runs are still to be made: call this again" if missing else "all runs are done")
