@@ -37,7 +37,6 @@ def main(label: str = "cat", predicted: str = "dog", place: int = 3) -> None:
             lab.page.wait_for_timeout(1000)  # milliseconds, for the pictures
             explorer.screenshot(path=PICTURE)
         browser.close()
-    print(PICTURE)
 
 
 if __name__ == "__main__":
