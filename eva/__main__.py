@@ -218,7 +218,7 @@ def _ledger(asked: argparse.Namespace) -> int:
 
 
 def _evidence(asked: argparse.Namespace) -> int:
-    made = make(data.load(asked.data), _device(asked.device), asked.only or tuple(STUDIES))
+    made = make(data.load(asked.data), _device(asked.device), asked.only or tuple(STUDIES), EVIDENCE)
     print(f"{made} runs made; all are in {EVIDENCE}")
     return 0
 

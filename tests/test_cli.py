@@ -4,6 +4,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,14 @@ import torch
 from PIL import Image
 
 import eva
+from eva import __main__ as cli
 from eva import checkpoint
 from eva.__main__ import _run_folder, main
 from eva.course import ledger
 from eva.course.climb import PLANS
-from eva.model import Rung
+from eva.course.studies import STUDIES, Study
+from eva.model import IDEAS, Rung
+from eva.recipes import Recipe
 from eva.training.run import _Run
 
 
@@ -253,3 +257,16 @@ def test_the_ladder_refreshes_the_readme_and_its_figure_where_it_was_cifar(name,
     assert ("| plain | 160,963 |" in readme.read_text()) == (name != "teapots")  # for three classes
     assert (path.parent / "ladder.png").exists() == (name != "teapots")
     assert readme.read_text().startswith("a\n<!--ladder-->\n")
+
+
+def test_the_evidence_is_made_once(image_folder, tmp_path, monkeypatch, capsys):
+    small = Recipe(epochs=1, sizes=(8,))
+    toy = Study({"Rung": partial(Rung, *IDEAS)}, against="Rung", recipe=small, images=16, seeds=1, rates=(0.03, 0.1))
+    monkeypatch.setitem(STUDIES, "toy", toy)
+    monkeypatch.setattr(cli, "EVIDENCE", tmp_path / "evidence.jsonl")
+    asked = ["evidence", "--only", "toy", "--data", str(image_folder), "--device", "cpu"]
+    assert main(asked) == main(asked) == 0
+    out = capsys.readouterr().out
+    assert "3 runs made" in out
+    assert "0 runs made" in out
+    assert len((tmp_path / "evidence.jsonl").read_text().splitlines()) == 3
