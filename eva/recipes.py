@@ -98,7 +98,7 @@ RECIPES = _Recipes(
             batch_size=64,
             matrix_rate=0.05,
             sizes=(20, 24, 28, 32),
-            augmentations=("flip", "translate", "cutout"),
+            augmentations=("flip", "translate", "trivial", "cutout"),
             cpu_bfloat16=True,
         ),
         # One GPU, well under a minute. Not measured on a GPU yet.
