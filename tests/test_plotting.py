@@ -82,7 +82,10 @@ def test_live_curves_redraw_one_figure(monkeypatch):
 def test_accuracy_by_the_minute_adds_up_the_seconds():
     runs = {"long": [{"seconds": 90, "validation_accuracy": 0.5}, {"seconds": 30, "validation_accuracy": 0.75}],
             "short": [{"seconds": 6, "validation_accuracy": 0.25}]}  # fmt: skip
-    (axis,) = accuracy_by_minute(runs, "toy").axes
+    figure = accuracy_by_minute(runs, "toy")
+    (axis,) = figure.axes
+    figure.draw_without_rendering()
+    assert {"0.1", "1"} <= {label.get_text() for label in axis.get_xticklabels()}
     drawn = {line.get_label(): (list(line.get_xdata()), list(line.get_ydata())) for line in axis.lines}
     assert drawn == {
         "long: 75.0 % after 2.0 minutes": ([1.5, 2.0], [50, 75]),
@@ -410,3 +413,14 @@ def test_a_network_too_many_in_a_figure_of_fields_is_refused():
 def test_another_number_of_titles_than_images_is_refused(titles):
     with pytest.raises(ValueError, match=f"2 images need as many titles, or none, got {len(titles)}"):
         image_grid(torch.zeros(2, 3, 8, 8), titles)
+
+
+@pytest.mark.parametrize("low", [1e-5, 0.3, 20.0])
+def test_a_logarithmic_axis_has_plain_numbers(low):
+    """Mathematics is off in all texts, and powers of ten are written in it."""
+    figure = lines(range(1, 4), {"loss": [low, 10 * low, 100 * low]}, title="", xlabel="", ylabel="", log_y=True)
+    figure.draw_without_rendering()
+    labels = [label.get_text().replace("\N{MINUS SIGN}", "-") for label in figure.axes[0].get_yticklabels(which="both")]
+    numbers = [float(label) for label in labels if label]
+    assert len(numbers) >= 2
+    assert numbers == sorted(numbers)

@@ -27,7 +27,7 @@ def promise(card: checkpoint.Checkpoint) -> str:
     return (
         f"**{run['parameters']:,} parameters, {100 * run['test_accuracy']:.1f} % of the test images right, after "
         f"{run['seconds'] / 60:.0f} minutes of training**: the network that ships with `eva`, by "
-        f"`python -m eva train {asked}` on {card.data} ({run['device']})."
+        f"`python -m eva train {asked}` on {card.data}; {run['device']}."
     )
 
 

@@ -51,6 +51,7 @@ def accuracy_by_minute(runs: dict[str, Sequence[dict[str, Any]]], title: str = "
         label = f"{name}: {accuracies[-1]:.1f} % after {minutes[-1]:.1f} minutes"
         axis.plot(minutes, accuracies, dash, color=colour, markersize=4, label=label)
     axis.set(title=title, xlabel="minutes of training", ylabel="validation accuracy (%)", xscale="log")
+    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2))  # the curves leave no corner free
     return finished(figure, ruled=True)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from matplotlib.ticker import LogFormatterMathtext, NullFormatter
 
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#666666"  # from Okabe and Ito's colour-blind-safe palette
 # Of up to four lines, which differ in dash and marker and not in colour alone: a figure can be read in grey.
@@ -32,6 +33,10 @@ def finished(figure: Figure, suptitle: str = "", *, ruled: bool = False, **font:
         if axis.get_legend_handles_labels()[0] and not axis.get_legend():
             axis.legend()
     figure.suptitle(suptitle, **font)
+    for axis in (each for axes in figure.axes for each in (axes.xaxis, axes.yaxis)):
+        if isinstance(axis.get_major_formatter(), LogFormatterMathtext):  # which would be shown as it is written
+            axis.set_major_formatter("{x:g}")
+            axis.set_minor_formatter(NullFormatter())
     for text in figure.findobj(Text):
         text.set_parse_math(False)  # "$5 to $10" may be the name of somebody's class
     plt.close(figure)  # else a notebook draws it a second time, and never lets it go

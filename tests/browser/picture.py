@@ -26,7 +26,7 @@ def main(label: str = "cat", predicted: str = "dog", place: int = 3) -> None:
         notebook.write_text(json.dumps({"cells": [cell], "metadata": kernel, "nbformat": 4, "nbformat_minor": 4}))
         browser = playwright.chromium.launch(executable_path=labs.find_browser(playwright), args=labs.FLAGS)
         with labs.serve(Path(folder)) as server, labs.watched(browser, server) as lab:
-            lab.page.set_viewport_size({"width": 1280, "height": 1500})
+            lab.page.set_viewport_size({"width": 1420, "height": 1500})
             lab.open(notebook)
             lab.run_all()
             explorer = lab.widget(".eva-mistake-explorer")
