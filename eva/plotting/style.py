@@ -33,10 +33,10 @@ def finished(figure: Figure, suptitle: str = "", *, ruled: bool = False, **font:
         if axis.get_legend_handles_labels()[0] and not axis.get_legend():
             axis.legend()
     figure.suptitle(suptitle, **font)
-    for axis in (each for axes in figure.axes for each in (axes.xaxis, axes.yaxis)):
-        if isinstance(axis.get_major_formatter(), LogFormatterMathtext):  # which would be shown as it is written
-            axis.set_major_formatter("{x:g}")
-            axis.set_minor_formatter(NullFormatter())
+    for direction in (each for axis in figure.axes for each in (axis.xaxis, axis.yaxis)):
+        if isinstance(direction.get_major_formatter(), LogFormatterMathtext):  # which would be shown as it is written
+            direction.set_major_formatter("{x:g}")
+            direction.set_minor_formatter(NullFormatter())
     for text in figure.findobj(Text):
         text.set_parse_math(False)  # "$5 to $10" may be the name of somebody's class
     plt.close(figure)  # else a notebook draws it a second time, and never lets it go
