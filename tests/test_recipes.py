@@ -61,5 +61,5 @@ def test_a_bad_recipe_is_refused():
         replace(TINY, augmentations=("flip", "rotate"))
     with pytest.raises(ValueError, match="compiled takes 3 sizes at most"):
         replace(RECIPES["cpu"], compiled=True)
-    with pytest.raises(KeyError, match="no recipe 'tpu': choose one of 'cpu', 'gpu', 'best', 'smoke'"):
+    with pytest.raises(KeyError, match="no recipe 'tpu': choose one of 'cpu', 'hour', 'gpu', 'best', 'smoke'"):
         RECIPES["tpu"]
