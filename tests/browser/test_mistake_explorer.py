@@ -261,7 +261,9 @@ def test_a_cell_shows_the_images_that_it_counts(explorer, lab):
         cell(explorer, *pair).click()
         expect_count(explorer, counts[pair])
         assert {(tile.label, tile.predicted) for tile in tiles(explorer)} == {pair}
-        expect(explorer.locator(".eva-cell.eva-chosen")).to_have_attribute("title", re.compile(", ".join(
+        chosen = explorer.locator(".eva-cell.eva-chosen")
+        expect(chosen).to_have_count(1)
+        expect(chosen).to_have_attribute("title", re.compile(", ".join(
             [f"^label {pair[0]}", f"predicted {pair[1]}: {counts[pair]}$"])))  # fmt: skip
         for name, value in zip(LISTS, ("all images", "loss", *pair), strict=True):
             expect(explorer.locator(f".eva-{name} select")).to_have_value(value)
