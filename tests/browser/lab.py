@@ -73,8 +73,12 @@ _AT_THE_TOP = """widget => {
 # A cell far from what is seen may not have been drawn at all: go through them until the widget is there.
 _LOOK_FOR = """async selector => {
     const {content} = window.jupyterapp.shell.currentWidget;
-    for (let index = 0; index < content.widgets.length && !document.querySelector(selector); index++)
-        await content.scrollToItem(index);
+    for (let round = 0; round < 8; round++)  // each with more time for what comes into view to be drawn
+        for (let index = 0; index < content.widgets.length; index++) {
+            if (document.querySelector(selector)) return;
+            await content.scrollToItem(index);
+            await new Promise(done => setTimeout(done, 20 * round));
+        }
 }"""
 _SHUT_DOWN = "async () => { await window.jupyterapp?.serviceManager.sessions.shutdownAll(); }"
 
