@@ -47,7 +47,7 @@ def make(splits: Splits, device: torch.device, studies: Iterable[str] = tuple(ST
 
     Finished runs are lines of `path`, and are not made again. Raises KeyboardInterrupt when it is stopped.
     """
-    runs, before = Runs(path), 0
+    runs = Runs(path)
     before = len(runs.lines)
     for name in studies:
         study = STUDIES[name]

@@ -266,10 +266,10 @@ def _left(recipe: Recipe, epoch: int, training: float, rest: float) -> str:
     Nothing for runs of under two minutes. Training is taken to grow with the pixels of the images, as convolutions do;
     validation, nearly all of the rest, is at full size in every epoch.
     """
-    pixels = [recipe.size(each) ** 2 for each in range(recipe.epochs)]
-    each = [training * of_this / pixels[epoch] + rest for of_this in pixels]
-    left = sum(each[epoch + 1 :])
-    if sum(each) < 120 or not left:
+    pixels = [recipe.size(number) ** 2 for number in range(recipe.epochs)]
+    seconds = [training * size / pixels[epoch] + rest for size in pixels]
+    left = sum(seconds[epoch + 1 :])
+    if sum(seconds) < 120 or not left:
         return ""
     minutes = round(left / 60)
     if minutes < 1:
