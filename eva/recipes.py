@@ -92,7 +92,7 @@ RECIPES = _Recipes(
             sizes=(16, 20, 24, 28, 32),
             cpu_bfloat16=True,
         ),
-        # For two cores and patience: 95 minutes on one core with AVX-512 and bfloat16 (README's first lines); longer without.
+        # For two cores and patience: 95 minutes on one core with AVX-512 and bfloat16, longer without.
         "hour": Recipe(
             epochs=60,
             batch_size=64,
