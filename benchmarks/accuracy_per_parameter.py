@@ -24,7 +24,7 @@ import shutil
 import statistics
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +141,7 @@ class Comparison:
     def base(self, name: str, way_name: str) -> Line:
         """What a line is of. A network or a way that was changed makes its runs anew."""
         way = ways(name)[way_name]
-        recipe = {"kind": type(way.recipe).__name__, **asdict(way.recipe)}
+        recipe = {"kind": type(way.recipe).__name__, **way.recipe.choices}
         del recipe["epochs"]
         images = [len(part) for part in (self.splits.train, self.splits.validation, self.splits.test)]
         model = network(name, self.splits)

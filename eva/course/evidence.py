@@ -8,7 +8,7 @@ results("dilation")        # the table: price, accuracy, and the difference with
 import json
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from eva.files import read_json
 from eva.measure import count_macs, count_parameters
 from eva.modules import evaluating
 from eva.receptive_field import receptive_field
+from eva.recipes import Recipe
 from eva.table import Table
 from eva.training import TrainingError, fit
 
@@ -51,10 +52,12 @@ def make(splits: Splits, device: torch.device, studies: Iterable[str] = tuple(ST
     before = len(runs.lines)
     for name in studies:
         study = STUDIES[name]
+        best = {}
         for network in study.networks:
             tried = {rate: _run(runs, splits, device, name, network, rate, CHOOSING) for rate in study.rates}
-            rate = max(study.rates, key=lambda rate: tried[rate].get("validation_accuracy", 0.0))
-            for seed in range(study.seeds):
+            best[network] = max(study.rates, key=lambda rate: tried[rate].get("validation_accuracy", 0.0))
+        for seed in range(study.seeds):
+            for network, rate in best.items():
                 _run(runs, splits, device, name, network, rate, seed)
     return len(runs.lines) - before
 
@@ -68,7 +71,7 @@ def _key(study: Study, name: str, network: str, rate: float, seed: int, splits: 
         "network": network,
         "parameters": count_parameters(model),
         "macs": count_macs(model),
-        "recipe": asdict(replace(study.recipe, learning_rate=rate)),
+        "recipe": replace(study.recipe, learning_rate=rate).choices,
         "images": min(study.images if seed != CHOOSING else CHOOSING_IMAGES, study.images, len(splits.train)),
         "seed": seed,
         "data": splits.name,
@@ -116,6 +119,11 @@ def _right(model: nn.Module, splits: Splits, which: str, device: torch.device) -
         return torch.cat([(model(images).argmax(1) == labels).cpu() for images, labels in loader])
 
 
+def rate_of(line: Line) -> float:
+    rate: float = line["key"]["recipe"].get("learning_rate", Recipe.learning_rate)
+    return rate
+
+
 @cache
 def _lines() -> list[Line]:
     return read_json(EVIDENCE)
@@ -138,7 +146,7 @@ def of(study: str, lines: Sequence[Line] | None = None) -> dict[str, list[Line]]
     for line in _lines() if lines is None else lines:
         key = line["key"]
         if key["study"] == study and key["network"] in found and key["seed"] != CHOOSING and "failed" not in line:
-            recipe = asdict(replace(chosen.recipe, learning_rate=key["recipe"]["learning_rate"]))
+            recipe = replace(chosen.recipe, learning_rate=rate_of(line)).choices
             same = json.loads(json.dumps(recipe)) == key["recipe"]
             if same and key["parameters"] == _parameters(study, key["network"]) and key["data"].startswith("CIFAR-10"):
                 found[key["network"]].append(line)
@@ -168,7 +176,7 @@ def results(study: str) -> Table:
         key, accuracies = runs[0]["key"], torch.tensor([run["validation_accuracy"] for run in runs])
         accuracy = f"{100 * accuracies.mean():.1f} ± {100 * accuracies.std():.1f}"
         rows.append((network, f"{key['parameters']:,}", f"{key['macs'] / 1e6:.1f}", str(runs[0]["field"]),
-                     f"{key['recipe']['learning_rate']:g}", accuracy, said(apart.get(network))))  # fmt: skip
+                     f"{rate_of(runs[0]):g}", accuracy, said(apart.get(network))))  # fmt: skip
     first = next(iter(found.values()))
     titles = ("network", "parameters", "million MACs", "field (pixels)", "rate", "validation accuracy (%)",
               f"less {STUDIES[study].against!r} (points, 95 % interval)")  # fmt: skip

@@ -119,8 +119,7 @@ class _Run:
         splits, recipe, device = self.splits, self.recipe, self.device
         placed(self.model, device)
         served: dict[str, Any] = {"normalisation": splits.normalisation, "device": device, "seed": self.seed}
-        self.train_loader = make_loader(splits.train, batch_size=recipe.batch_size, shuffle=True,
-                                        augmentations=augment.named(recipe.augmentations), **served)  # fmt: skip
+        self.train_loader = make_loader(splits.train, batch_size=recipe.batch_size, shuffle=True, **served)
         self.validation_loader = BatchLoader(splits.validation, batch_size=max(500, recipe.batch_size), **served)
         self.network = unwrapped(self.model)  # whose weights have the names under which they are saved
         steps = len(self.train_loader) * recipe.epochs
@@ -167,6 +166,7 @@ class _Run:
 
     def _trained(self, epoch: int) -> Result:
         self.train_loader.epoch, self.train_loader.size = epoch, self.recipe.size(epoch)
+        self.train_loader.augmentations = augment.named(self.recipe.augmented_by(epoch))
         try:
             with seeded(derived_seed("steps", self.seed, epoch), self.device):
                 return train(self.model, self.device, self.train_loader, self.optimizer, epoch + 1,

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from eva import checkpoint
-from eva.augment import translate
+from eva.augment import cutout, translate
 from eva.checkpoint import CheckpointError
 from eva.data import BatchLoader, loaders
 from eva.model import Net
@@ -268,20 +268,17 @@ def test_bfloat16_on_a_processor_only_where_the_recipe_asks_and_the_units_are_th
 
 
 def test_the_recipe_and_the_caller_say_how_training_batches_are_made(splits, tmp_path):
-    made = []
+    passes = []
 
     class Watched(BatchLoader):
-        def __init__(self, *args, **options):
-            super().__init__(*args, **options)
-            made.append(options)
-
         def __iter__(self):
+            passes.append(self.augmentations)
             for images, labels in super().__iter__():
                 yield torch.zeros_like(images), labels  # nothing can be learned from these
 
-    recipe = replace(TINY, augmentations=("translate",))
+    recipe = replace(TINY, augmentations=("translate", "cutout"), gentle=0.5)
     history = fit(Net(WIDTH, classes=3), splits, recipe, device="cpu", make_loader=Watched, out=tmp_path)
-    assert [options["augmentations"] for options in made] == [(translate,)]  # and validation is not made so
+    assert passes == [(translate, cutout), (translate,)]  # and validation is not made so
     assert history.rows[-1]["train_accuracy"] < 0.5
     with pytest.raises(CheckpointError, match="loader was 'Watched', is 'BatchLoader'"):
         fit(Net(WIDTH, classes=3), splits, recipe, device="cpu", out=tmp_path, resume=True)
