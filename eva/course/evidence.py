@@ -46,18 +46,19 @@ class EvidenceError(ValueError):
 def make(splits: Splits, device: torch.device, studies: Iterable[str] = tuple(STUDIES), path: Path = EVIDENCE) -> int:
     """Train every network of `studies` at each of its rates and then with each seed; returns how many runs were made.
 
+    All are trained with one seed before any is with the next, so that what was stopped compares as far as it came.
     Finished runs are lines of `path`, and are not made again. Raises KeyboardInterrupt when it is stopped.
     """
     runs = Runs(path)
-    before = len(runs.lines)
+    before, best = len(runs.lines), {}
     for name in studies:
-        study = STUDIES[name]
-        best = {}
-        for network in study.networks:
-            tried = {rate: _run(runs, splits, device, name, network, rate, CHOOSING) for rate in study.rates}
-            best[network] = max(study.rates, key=lambda rate: tried[rate].get("validation_accuracy", 0.0))
-        for seed in range(study.seeds):
-            for network, rate in best.items():
+        for network in STUDIES[name].networks:
+            rates = STUDIES[name].rates
+            tried = {rate: _run(runs, splits, device, name, network, rate, CHOOSING) for rate in rates}
+            best[name, network] = max(rates, key=lambda rate: tried[rate].get("validation_accuracy", 0.0))
+    for seed in range(max(STUDIES[name].seeds for name in studies)):
+        for (name, network), rate in best.items():
+            if seed < STUDIES[name].seeds:
                 _run(runs, splits, device, name, network, rate, seed)
     return len(runs.lines) - before
 
@@ -138,8 +139,9 @@ def _parameters(study: str, network: str) -> int:
 def of(study: str, lines: Sequence[Line] | None = None) -> dict[str, list[Line]]:
     """The runs on CIFAR-10 that count, of each network of a study in the order of their seeds.
 
-    Of these networks and this recipe: what an earlier version measured stays in the file, and does not mix. Raises
-    EvidenceError where a network has no run, or another number of them than the others have.
+    Of these networks and this recipe: what an earlier version measured stays in the file, and does not mix. A seed
+    counts where every network has a run of it: no network may be measured on easier seeds than another. Raises
+    EvidenceError where no seed does.
     """
     chosen = STUDIES[study]
     found: dict[str, list[Line]] = {network: [] for network in chosen.networks}
@@ -150,11 +152,13 @@ def of(study: str, lines: Sequence[Line] | None = None) -> dict[str, list[Line]]
             same = json.loads(json.dumps(recipe)) == key["recipe"]
             if same and key["parameters"] == _parameters(study, key["network"]) and key["data"].startswith("CIFAR-10"):
                 found[key["network"]].append(line)
-    counts = {network: len(runs) for network, runs in found.items()}
-    if len(set(counts.values())) > 1 or not all(counts.values()):
-        told = ", ".join(f"{network!r} {count}" for network, count in counts.items())
-        raise EvidenceError(f"{study!r} is not whole, runs of each: {told}. Go on with: python -m eva evidence")
-    return {network: sorted(runs, key=lambda run: run["key"]["seed"]) for network, runs in found.items()}
+    common = set.intersection(*({run["key"]["seed"] for run in runs} for runs in found.values()))
+    if not common:
+        told = ", ".join(f"{network!r} {len(runs)}" for network, runs in found.items())
+        raise EvidenceError(f"{study!r} has no seed that all share, runs of each: {told}. "
+                            f"Go on with: python -m eva evidence --only {study!r}")  # fmt: skip
+    return {network: sorted((run for run in runs if run["key"]["seed"] in common), key=lambda run: run["key"]["seed"])
+            for network, runs in found.items()}  # fmt: skip
 
 
 def answers(study: str) -> dict[str, Tensor]:

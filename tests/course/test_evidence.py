@@ -112,10 +112,19 @@ def test_no_difference_is_told_as_what_is_excluded():
 
 
 def test_what_does_not_compare_is_refused(toy):
-    with pytest.raises(EvidenceError, match=r"not whole, runs of each: 'narrow' 2, 'wide' 1\. Go on with"):
-        evidence.of("toy", made(narrow=2, wide=1))
+    with pytest.raises(EvidenceError, match=r"no seed that all share, runs of each: 'narrow' 2, 'wide' 0\. Go on with"):
+        evidence.of("toy", made(narrow=2, wide=0))
     with pytest.raises(EvidenceError, match="'narrow' 0, 'wide' 0"):
         evidence.of("toy", [])
+
+
+def test_a_seed_counts_where_every_network_has_it(toy):
+    lines = made(narrow=3, wide=3)
+    lines.remove(next(line for line in lines if line["key"]["network"] == "wide" and line["key"]["seed"] == 1))
+    found = evidence.of("toy", lines)
+    assert {network: [run["key"]["seed"] for run in runs] for network, runs in found.items()} == {
+        "narrow": [0, 2], "wide": [0, 2],
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("change", [
