@@ -8,6 +8,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 from torch import nn
 
+from eva.course.comparison import Difference
 from eva.data import Split
 from eva.mistakes import Calibration, Predictions, calibration, confusion
 from eva.model import Net
@@ -15,6 +16,7 @@ from eva.plotting import (
     accuracy_by_minute,
     confusion_matrix,
     curves,
+    differences_of_each,
     feature_maps,
     field_growth,
     field_over,
@@ -25,6 +27,7 @@ from eva.plotting import (
     maps,
     mistakes_grid,
     reliability,
+    runs_of_each,
     trade_offs,
 )
 from eva.receptive_field import EffectiveField, receptive_field
@@ -145,6 +148,32 @@ def test_the_ladder_is_drawn_step_by_step_with_its_spread():
         assert [text.get_text() for text in axis.texts] == ["1", "2"]
     assert "2 Net" in figure.get_suptitle()
     assert parameters.get_ylabel().endswith("(%)")
+
+
+def test_every_run_is_drawn_with_its_mean_and_price():
+    figure = runs_of_each({"a": [0.5, 0.6, 0.7], "b": [0.25]}, {"a": "10 million MACs"}, "toy")
+    (axis,) = figure.axes
+    means, *dots = axis.lines
+    assert (list(means.get_xdata()), list(means.get_ydata())) == ([60, 25], [0, 1])
+    assert [(list(line.get_xdata()), list(line.get_ydata())) for line in dots] == [
+        ([50, 60, 70], [0, 0, 0]),
+        ([25], [1]),
+    ]
+    assert [text.get_text() for text in axis.texts] == ["60.0   10 million MACs", "25.0"]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["a", "b"]
+    assert axis.get_ylim()[0] > axis.get_ylim()[1], "the first one is on top"
+
+
+def test_a_difference_that_cannot_be_told_from_none_is_hollow():
+    apart = {"better": (0.02, 0.01, 0.03), "unclear": (0.01, -0.01, 0.03), "worse": (-0.02, -0.03, -0.01)}
+    figure = differences_of_each({name: Difference(*ends, p=0.5) for name, ends in apart.items()}, "it", "toy")
+    (axis,) = figure.axes
+    zero, *drawn = axis.lines
+    assert list(zero.get_xdata()) == [0, 0]
+    assert [list(line.get_xdata()) for line in drawn[::2]] == [[1, 3], [-1, 3], [-3, -1]]
+    assert [line.get_markerfacecolor() == "white" for line in drawn[1::2]] == [False, True, False]
+    assert len({line.get_color() for line in drawn}) == 3
+    assert "above 'it'" in axis.get_xlabel()
 
 
 # What a model gets wrong

@@ -161,6 +161,23 @@ def of(study: str, lines: Sequence[Line] | None = None) -> dict[str, list[Line]]
             for network, runs in found.items()}  # fmt: skip
 
 
+def rates(study: str) -> dict[str, float]:
+    """The learning rate that was chosen for each network of a study."""
+    return {network: rate_of(runs[0]) for network, runs in of(study).items()}
+
+
+def accuracies(study: str) -> dict[str, list[float]]:
+    """The validation accuracies of each network of a study, in the order of the seeds."""
+    return {network: [run["validation_accuracy"] for run in runs] for network, runs in of(study).items()}
+
+
+def prices(study: str) -> dict[str, str]:
+    """What each network of a study costs, in words."""
+    found = {network: runs[0]["key"] for network, runs in of(study).items()}
+    return {network: f"{key['macs'] / 1e6:.1f} million MACs, {key['parameters']:,} parameters"
+            for network, key in found.items()}  # fmt: skip
+
+
 def answers(study: str) -> dict[str, Tensor]:
     """Of each network of a study: was it right? Bool (seeds, validation images)."""
     return {network: torch.stack([unpacked(run["right"], run["validation_images"]) for run in runs])

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from eva.course import evidence
+from eva.course import duel, evidence
 from eva.course.evidence import CHOOSING, EvidenceError, rate_of
 from eva.course.studies import POOL, RECIPE, STUDIES, Study, stack
 from eva.data import normalised
@@ -98,11 +98,34 @@ def test_a_table_says_what_was_found(toy, monkeypatch):
     apart = evidence.compared("toy")["wide"]
     expected = answers["wide"].double().mean() - answers["narrow"].double().mean()
     assert apart.mean == pytest.approx(expected.item())
+    assert evidence.accuracies("toy")["narrow"] == answers["narrow"].double().mean(1).tolist()
+    assert evidence.rates("toy") == {"narrow": 0.1, "wide": 0.1}
+    assert evidence.prices("toy")["wide"] == f"1.0 million MACs, {parameters('toy', 'wide'):,} parameters"
     narrow, wide = evidence.results("toy").rows
     assert narrow[0] == "narrow"
     assert narrow[-1] == ""
     assert wide[-1] == evidence.said(apart)
     assert "seeds 0, 1, 2; mean" in evidence.results("toy").note
+
+
+def test_a_learner_trains_each_network_once_at_its_own_rate(toy, monkeypatch, capsys):
+    monkeypatch.setattr(evidence, "_lines", lambda: made(narrow=2, wide=2))
+    monkeypatch.setenv("EVA_BUDGET", "smoke")
+    trained = []
+
+    def fit(model, splits, recipe, **options):
+        trained.append((count_parameters(model), len(splits.train), recipe.learning_rate))
+        return real(model, splits, recipe, **options)
+
+    real = duel.fit
+    monkeypatch.setattr(duel, "fit", fit)
+    monkeypatch.setitem(duel.IMAGES, "smoke", 40)
+    found = duel.duel("toy", toy, CPU)
+    assert found == duel.duel("toy", toy, CPU)
+    sizes = [count_parameters(make(classes=3)) for make in STUDIES["toy"].networks.values()]
+    assert trained[:2] == [(size, 40, 0.1) for size in sizes]
+    assert found.keys() == STUDIES["toy"].networks.keys()
+    assert "narrow\nepoch  1 of 1" in capsys.readouterr().out
 
 
 def test_no_difference_is_told_as_what_is_excluded():
