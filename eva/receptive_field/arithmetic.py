@@ -7,6 +7,7 @@ gives its output i the hull of what the k inputs i * s - p + d * 0, ..., i * s -
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -65,7 +66,7 @@ class Seen:
     shape: tuple[int, ...]
     trunk: "Seen | None" = None  # the last map on the way here, where this is none
 
-    @property
+    @cached_property
     def local(self) -> bool:
         """Whether any value sees a window."""
         return bool((self.planes[HI[0]] > NOTHING).any())
@@ -75,7 +76,7 @@ class Seen:
         empty = number >= len(self.planes)
         return (torch.full((), NOTHING) if empty else self.planes[number]).expand(self.shape)
 
-    @property
+    @cached_property
     def dims(self) -> Pair:
         """Along which of the dimensions rows lie, and along which columns."""
         ndim, middles = len(self.shape), [self._middles(axis) for axis in (0, 1)]
@@ -218,10 +219,8 @@ def pattern(planes: Tensor, dim: int, axis: int) -> tuple[int, float]:
 
 def _along(seen: Seen, axis: int, dim: int) -> tuple[int, int, int, float, bool]:
     """Size, least size, start and jump of the units along one axis, and whether all are alike."""
-    windows = seen.planes[HI[axis]] > NOTHING
-    high, low = seen.planes[HI[axis]][windows], -seen.planes[LO[axis]][windows]
-    sizes, start = high - low + 1, int(low.min())
-    jump, widest = float(seen.planes[JUMP[axis]].max()), int(sizes.max())
+    every = seen.planes[HI[axis]] + seen.planes[LO[axis]] + 1  # sizes; NOTHING where there is no window
+    jump, widest = float(seen.planes[JUMP[axis]].max()), int(every.max())
     others = [1 + d for d in range(len(seen.shape)) if d != dim]
     places = seen.planes[:SOURCES].amax(others, keepdim=True) if others else seen.planes[:SOURCES]
     high, low = places[HI[axis]].flatten(), places[LO[axis]].flatten()
@@ -237,6 +236,7 @@ def _along(seen: Seen, axis: int, dim: int) -> tuple[int, int, int, float, bool]
         elif len(middles) > 1:
             jump = round(float(middles[-1] - middles[0]) / (len(middles) - 1), 2)  # on average
         return int(inner.max()), int(inner.min()), start, _whole(jump), bool((along == along[0]).all())
+    sizes, start = every[every > NOTHING], -int(seen.planes[LO[axis]].max())
     return widest, int(sizes.min()), start, _whole(jump), bool((sizes == widest).all())
 
 

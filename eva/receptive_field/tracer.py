@@ -120,9 +120,8 @@ class Tracer:
     def whole(self, seen: Seen) -> bool:
         """Whether one of these values sees all of the image: in its window, by way of global sources, or both."""
         values = seen.planes.flatten(1)
-        of_sources = torch.cat([torch.ones(1, values.shape[1]), values[SOURCES:]]) == 0  # the first: also without any
-        sorts, sort = of_sources.unique(dim=1, return_inverse=True)
-        for number, sources in enumerate(sorts[1:].T):
+        sorts, sort = _sorts(values[SOURCES:] == 0)
+        for number, sources in enumerate(sorts.T):
             missing = torch.ones(self.input_size[1:], dtype=torch.bool)
             for source in sources.nonzero().flatten().tolist():
                 missing &= ~self.sources[source]
@@ -187,6 +186,15 @@ class Tracer:
             planes.append(memory.as_strided(*_geometry(other)).clone())
         trunk = seen.trunk or (before.trunk if before else None)
         return Seen(compact(torch.stack(planes)), tuple(other.shape), trunk)
+
+
+def _sorts(sources: Tensor) -> tuple[Tensor, Tensor]:
+    """The different columns of a bool matrix, and which of these each column is. (`unique(dim=1)` takes long.)"""
+    code = torch.zeros(sources.shape[1], dtype=torch.int64)
+    for row in sources:
+        code = (2 * code + row).unique(return_inverse=True)[1]
+    first = [int((code == number).int().argmax()) for number in range(int(code.max()) + 1 if len(code) else 0)]
+    return sources[:, first], code
 
 
 def _is_map(seen: Seen) -> bool:
