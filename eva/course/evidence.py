@@ -7,7 +7,7 @@ results("dilation")        # the table: price, accuracy, and the difference with
 
 import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -136,6 +136,18 @@ def _parameters(study: str, network: str) -> int:
         return count_parameters(STUDIES[study].networks[network]())
 
 
+def _of_study(study: str, lines: Sequence[Line]) -> Iterator[Line]:
+    """The lines of a study's networks, as they and its recipe are today."""
+    chosen = STUDIES[study]
+    for line in lines:
+        key = line["key"]
+        if key["study"] == study and key["network"] in chosen.networks and key["data"].startswith("CIFAR-10"):
+            recipe = replace(chosen.recipe, learning_rate=rate_of(line)).choices
+            same = json.loads(json.dumps(recipe)) == key["recipe"]
+            if same and key["parameters"] == _parameters(study, key["network"]):
+                yield line
+
+
 def of(study: str, lines: Sequence[Line] | None = None) -> dict[str, list[Line]]:
     """The runs on CIFAR-10 that count, of each network of a study in the order of their seeds.
 
@@ -143,15 +155,10 @@ def of(study: str, lines: Sequence[Line] | None = None) -> dict[str, list[Line]]
     counts where every network has a run of it: no network may be measured on easier seeds than another. Raises
     EvidenceError where no seed does.
     """
-    chosen = STUDIES[study]
-    found: dict[str, list[Line]] = {network: [] for network in chosen.networks}
-    for line in _lines() if lines is None else lines:
-        key = line["key"]
-        if key["study"] == study and key["network"] in found and key["seed"] != CHOOSING and "failed" not in line:
-            recipe = replace(chosen.recipe, learning_rate=rate_of(line)).choices
-            same = json.loads(json.dumps(recipe)) == key["recipe"]
-            if same and key["parameters"] == _parameters(study, key["network"]) and key["data"].startswith("CIFAR-10"):
-                found[key["network"]].append(line)
+    found: dict[str, list[Line]] = {network: [] for network in STUDIES[study].networks}
+    for line in _of_study(study, _lines() if lines is None else lines):
+        if line["key"]["seed"] != CHOOSING and "failed" not in line:
+            found[line["key"]["network"]].append(line)
     common = set.intersection(*({run["key"]["seed"] for run in runs} for runs in found.values()))
     if not common:
         told = ", ".join(f"{network!r} {len(runs)}" for network, runs in found.items())
@@ -164,6 +171,15 @@ def of(study: str, lines: Sequence[Line] | None = None) -> dict[str, list[Line]]
 def rates(study: str) -> dict[str, float]:
     """The learning rate that was chosen for each network of a study."""
     return {network: rate_of(runs[0]) for network, runs in of(study).items()}
+
+
+def tried(study: str) -> dict[str, dict[float, float]]:
+    """How accurate each network of a study was at each rate tried, on a part of the images; 0 where it failed."""
+    found: dict[str, dict[float, float]] = {network: {} for network in STUDIES[study].networks}
+    for line in _of_study(study, _lines()):
+        if line["key"]["seed"] == CHOOSING:
+            found[line["key"]["network"]][rate_of(line)] = line.get("validation_accuracy", 0.0)
+    return {network: dict(sorted(rates.items())) for network, rates in found.items()}
 
 
 def accuracies(study: str) -> dict[str, list[float]]:

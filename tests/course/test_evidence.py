@@ -53,6 +53,20 @@ def test_runs_are_made_once_and_hold_what_was_right(toy, tmp_path, monkeypatch):
         assert line["key"]["images"] == 64
 
 
+def test_what_each_rate_gave_is_told(toy, tmp_path, monkeypatch):
+    path = tmp_path / "evidence.jsonl"
+    evidence.make(toy, CPU, ["toy"], path)
+    lines = read_json(path)
+    monkeypatch.setattr(evidence, "_lines", lambda: lines)
+    # They are of three classes here, and of ten in the course.
+    monkeypatch.setattr(evidence, "_parameters", lambda study, network: count_parameters(
+        STUDIES[study].networks[network](classes=3)))  # fmt: skip
+    choices = [line for line in lines if line["key"]["seed"] == CHOOSING and line["key"]["network"] == "wide"]
+    expected = {rate: line["validation_accuracy"] for rate, line in zip((0.03, 0.1), choices, strict=True)}
+    assert evidence.tried("toy")["wide"] == expected
+    assert len(evidence.of("toy")["wide"]) == 2
+
+
 def test_a_study_that_was_stopped_goes_on_with_the_runs_that_are_missing(toy, tmp_path, monkeypatch):
     path, whole = tmp_path / "stopped.jsonl", tmp_path / "whole.jsonl"
     real, calls = evidence.fit, []
@@ -100,6 +114,7 @@ def test_a_table_says_what_was_found(toy, monkeypatch):
     assert apart.mean == pytest.approx(expected.item())
     assert evidence.accuracies("toy")["narrow"] == answers["narrow"].double().mean(1).tolist()
     assert evidence.rates("toy") == {"narrow": 0.1, "wide": 0.1}
+    assert evidence.tried("toy") == {"narrow": {}, "wide": {}}
     assert evidence.prices("toy")["wide"] == f"1.0 million MACs, {parameters('toy', 'wide'):,} parameters"
     narrow, wide = evidence.results("toy").rows
     assert narrow[0] == "narrow"
