@@ -1,13 +1,18 @@
-"""What only notebooks use: how much to run, claims that are checked, guesses that are scored, the ladder's figures.
+"""What only notebooks use: how much to run, claims that are checked, guesses that are scored, experiments.
 
 claim("the network has fewer than a million parameters", count_parameters(model) < 1_000_000)
-ladder(upto="dilated")       # the table of the reference runs; reference() has their lines
+results("dilation")          # the table of an experiment's runs; compared("dilation") has the differences
+duel("dilation", splits, device)     # the same in small, now
+ladder(upto="dilated")       # the table of an earlier experiment; reference() has its lines
 """
 
 from eva.budget import budget
 from eva.course.claims import claim
+from eva.course.duels import duel
+from eva.course.evidence import accuracies, compared, prices, results
 from eva.course.guesses import Guess
 from eva.course.ledger import difference, reference
 from eva.course.tables import ladder, table
 
-__all__ = ["Guess", "budget", "claim", "difference", "ladder", "reference", "table"]
+__all__ = ["Guess", "accuracies", "budget", "claim", "compared", "difference", "duel", "ladder", "prices", "reference",
+           "results", "table"]  # fmt: skip

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from eva.course import duel, evidence
+from eva.course import duels, evidence
 from eva.course.evidence import CHOOSING, EvidenceError, rate_of
 from eva.course.studies import POOL, RECIPE, STUDIES, Study, stack
 from eva.data import normalised
@@ -132,11 +132,11 @@ def test_a_learner_trains_each_network_once_at_its_own_rate(toy, monkeypatch, ca
         trained.append((count_parameters(model), len(splits.train), recipe.learning_rate))
         return real(model, splits, recipe, **options)
 
-    real = duel.fit
-    monkeypatch.setattr(duel, "fit", fit)
-    monkeypatch.setitem(duel.IMAGES, "smoke", 40)
-    found = duel.duel("toy", toy, CPU)
-    assert found == duel.duel("toy", toy, CPU)
+    real = duels.fit
+    monkeypatch.setattr(duels, "fit", fit)
+    monkeypatch.setitem(duels.IMAGES, "smoke", 40)
+    found = duels.duel("toy", toy, CPU)
+    assert found == duels.duel("toy", toy, CPU)
     sizes = [count_parameters(make(classes=3)) for make in STUDIES["toy"].networks.values()]
     assert trained[:2] == [(size, 40, 0.1) for size in sizes]
     assert found.keys() == STUDIES["toy"].networks.keys()
