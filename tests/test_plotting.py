@@ -1,4 +1,5 @@
 import io
+import math
 import warnings
 
 import matplotlib.pyplot as plt
@@ -174,6 +175,9 @@ def test_a_difference_that_cannot_be_told_from_none_is_hollow():
     assert [line.get_markerfacecolor() == "white" for line in drawn[1::2]] == [False, True, False]
     assert len({line.get_color() for line in drawn}) == 3
     assert "above 'it'" in axis.get_xlabel()
+    once = differences_of_each({"one run": Difference(0.02, math.nan, math.nan, p=math.nan)}, "it")
+    assert once.axes[0].lines[-1].get_markerfacecolor() == "white"
+    assert once.axes[0].texts[-1].get_text() == "+2.0 (one run)"
 
 
 # What a model gets wrong

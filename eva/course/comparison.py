@@ -21,7 +21,7 @@ class Difference:
     """A network's accuracy less another's, as fractions, with the interval that holds the true one in 95 of 100 cases.
 
     `p` is the share of experiments in which two equal networks would differ as much, corrected by Holm (1979) for the
-    number of networks that are compared.
+    number of networks that are compared. After one run of each the ends and `p` are NaN: nothing is known of luck.
     """
 
     mean: float
@@ -52,14 +52,15 @@ def differences(runs: Runs, against: str) -> dict[str, Difference]:
     """Each network less the one named `against`.
 
     Two sources of error are counted: other seeds, by the pooled spread, and other images, by how much the two
-    networks' answers differ from image to image. Raises KeyError for a name that is not there, ValueError where images
-    differ in number, or there is but one seed.
+    networks' answers differ from image to image. With one seed each, all but the means is NaN. Raises KeyError for a
+    name that is not there, ValueError where images differ in number.
     """
     base = runs[against].double()
     if any(right.shape[1] != base.shape[1] for right in runs.values()):
         counts = ", ".join(f"{name}: {right.shape[1]}" for name, right in runs.items())
         raise ValueError(f"all must be measured on the same images, got {counts}")
-    spread, freedom = pooled_spread(runs)
+    repeated = any(len(right) > 1 for right in runs.values())
+    spread, freedom = pooled_spread(runs) if repeated else (math.nan, 0)
     found, chances = {}, {}
     for name, right in runs.items():
         if name == against:
@@ -68,10 +69,10 @@ def differences(runs: Runs, against: str) -> dict[str, Difference]:
         mean = apart.mean().item()
         seeds, images = spread**2 * (1 / len(right) + 1 / len(base)), apart.var().item() / len(apart)
         error = math.sqrt(seeds + images)
-        half = quantile(freedom) * error
+        half = quantile(freedom) * error if freedom else math.nan
         found[name] = (mean, mean - half, mean + half)
-        chances[name] = two_sided(mean / error, freedom) if error else float(mean == 0)
-    corrected = holm(chances)
+        chances[name] = math.nan if not freedom else two_sided(mean / error, freedom) if error else float(mean == 0)
+    corrected = holm(chances) if freedom else chances
     return {name: Difference(*values, p=corrected[name]) for name, values in found.items()}
 
 

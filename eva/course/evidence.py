@@ -7,6 +7,7 @@ results("dilation")        # the table: price, accuracy, and the difference with
 
 import json
 import logging
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
@@ -211,7 +212,8 @@ def results(study: str) -> Table:
     rows = []
     for network, runs in found.items():
         key, accuracies = runs[0]["key"], torch.tensor([run["validation_accuracy"] for run in runs])
-        accuracy = f"{100 * accuracies.mean():.1f} ± {100 * accuracies.std():.1f}"
+        spread = f" ± {100 * accuracies.std():.1f}" if len(runs) > 1 else ""
+        accuracy = f"{100 * accuracies.mean():.1f}{spread}"
         rows.append((network, f"{key['parameters']:,}", f"{key['macs'] / 1e6:.1f}", str(runs[0]["field"]),
                      f"{rate_of(runs[0]):g}", accuracy, said(apart.get(network))))  # fmt: skip
     first = next(iter(found.values()))
@@ -231,6 +233,8 @@ def said(difference: Difference | None) -> str:
     if difference is None:
         return ""
     mean, low, high = (100 * value for value in (difference.mean, difference.low, difference.high))
+    if math.isnan(difference.low):
+        return f"{mean:+.1f} (one seed: no interval, no verdict)"
     told = f"{mean:+.1f} ({low:+.1f} to {high:+.1f})"
     if difference.p < 0.05:
         return told

@@ -51,11 +51,12 @@ def differences_of_each(differences: Mapping[str, Interval], against: str, title
     axis.axvline(0, color="black", lw=0.8)
     for place, apart in enumerate(differences.values()):
         mean, low, high = (100 * value for value in (apart.mean, apart.low, apart.high))
-        unclear = low <= 0 <= high
+        unclear = not (low > 0 or high < 0)  # after one run of each the ends are NaN
         colour = GREY if unclear else BLUE if mean > 0 else ORANGE
         axis.plot([low, high], [place, place], "-", color=colour)
         axis.plot([mean], [place], "o", color=colour, markerfacecolor="white" if unclear else colour, markersize=5)
-        axis.annotate(f"{mean:+.1f} ({low:+.1f} to {high:+.1f})", (1.01, place), xycoords=("axes fraction", "data"),
+        ends = "one run" if low != low else f"{low:+.1f} to {high:+.1f}"
+        axis.annotate(f"{mean:+.1f} ({ends})", (1.01, place), xycoords=("axes fraction", "data"),
                       va="center", fontsize=8)  # fmt: skip
     axis.set_yticks(range(len(differences)), differences)
     axis.set_ylim(len(differences) - 0.5, -0.5)

@@ -88,8 +88,13 @@ def test_what_does_not_compare_is_refused(rng):
         differences({"a": made(rng, 0.7, 2), "b": made(rng, 0.7, 2, 300)}, "a")
     with pytest.raises(KeyError):
         differences({"a": made(rng, 0.7, 2)}, "b")
-    with pytest.raises(ValueError, match="one seed"):
-        differences({"a": made(rng, 0.7, 1), "b": made(rng, 0.7, 1)}, "a")
+
+
+def test_one_run_of_each_has_a_difference_and_no_interval(rng):
+    runs = {"a": made(rng, 0.7, 1), "b": made(rng, 0.8, 1), "c": made(rng, 0.9, 1)}
+    for name, apart in differences(runs, "a").items():
+        assert apart.mean == pytest.approx((runs[name].double().mean() - runs["a"].double().mean()).item())
+        assert all(math.isnan(value) for value in (apart.low, apart.high, apart.p))
 
 
 @pytest.mark.parametrize(("points", "seeds"), [(1.0, 5), (0.5, 19), (0.2, 119)])

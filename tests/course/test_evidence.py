@@ -147,6 +147,8 @@ def test_no_difference_is_told_as_what_is_excluded():
     none, some = evidence.Difference(0.001, -0.004, 0.006, 0.7), evidence.Difference(0.02, 0.01, 0.03, 0.001)
     assert evidence.said(none) == "+0.1 (-0.4 to +0.6): none found; more than 0.6 is excluded"
     assert evidence.said(some) == "+2.0 (+1.0 to +3.0)"
+    alone = evidence.Difference(0.02, math.nan, math.nan, math.nan)
+    assert evidence.said(alone) == "+2.0 (one seed: no interval, no verdict)"
 
 
 def test_what_does_not_compare_is_refused(toy):
