@@ -19,7 +19,7 @@ from eva import checkpoint, data
 from eva.budget import budget
 from eva.course import ledger
 from eva.course.climb import climb
-from eva.course.evidence import EVIDENCE, make
+from eva.course.evidence import EVIDENCE, make, page
 from eva.course.studies import STUDIES
 from eva.course.tables import ladder, table
 from eva.device import default_device, hardware
@@ -220,6 +220,9 @@ def _ledger(asked: argparse.Namespace) -> int:
 def _evidence(asked: argparse.Namespace) -> int:
     made = make(data.load(asked.data), _device(asked.device), asked.only or tuple(STUDIES), EVIDENCE)
     print(f"{made} runs made; all are in {EVIDENCE}")
+    readme = EVIDENCE.parent.parent / "README.md"
+    if made and readme.exists():  # a clone
+        replace_section(readme, "evidence", page())
     return 0
 
 

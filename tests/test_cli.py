@@ -263,10 +263,14 @@ def test_the_evidence_is_made_once(image_folder, tmp_path, monkeypatch, capsys):
     small = Recipe(epochs=1, sizes=(8,))
     toy = Study({"Rung": partial(Rung, *IDEAS)}, against="Rung", recipe=small, images=16, seeds=1, rates=(0.03, 0.1))
     monkeypatch.setitem(STUDIES, "toy", toy)
-    monkeypatch.setattr(cli, "EVIDENCE", tmp_path / "evidence.jsonl")
+    monkeypatch.setattr(cli, "EVIDENCE", tmp_path / "results" / "evidence.jsonl")
+    monkeypatch.setattr(cli, "page", lambda: "the tables")
+    readme = tmp_path / "README.md"
+    readme.write_text("a\n<!--evidence-->\n<!--/evidence-->\nb\n")
     asked = ["evidence", "--only", "toy", "--data", str(image_folder), "--device", "cpu"]
     assert main(asked) == main(asked) == 0
     out = capsys.readouterr().out
     assert "3 runs made" in out
     assert "0 runs made" in out
-    assert len((tmp_path / "evidence.jsonl").read_text().splitlines()) == 3
+    assert len((tmp_path / "results" / "evidence.jsonl").read_text().splitlines()) == 3
+    assert readme.read_text() == "a\n<!--evidence-->\nthe tables\n<!--/evidence-->\nb\n"

@@ -13,6 +13,7 @@ from rattler import MatchSpec
 from benchmarks import time_to_accuracy
 from eva.checkpoint import pretrained_card
 from eva.course import ladder
+from eva.course.evidence import page
 from tools.notebooks import index
 from tools.ship import promise
 
@@ -119,6 +120,10 @@ def test_the_readmes_list_of_notebooks_is_what_they_say_of_themselves():
 
 def test_the_readmes_promise_is_of_the_network_that_ships():
     assert section("promise") == promise(pretrained_card())
+
+
+def test_the_readmes_comparisons_are_of_the_runs_that_were_made():
+    assert section("evidence") == page(), "python -m eva evidence"
 
 
 def test_the_readmes_ladder_is_of_the_ledger():

@@ -126,7 +126,6 @@ def rate_of(line: Line) -> float:
     return rate
 
 
-@cache
 def _lines() -> list[Line]:
     return read_json(EVIDENCE)
 
@@ -226,6 +225,17 @@ def results(study: str) -> Table:
         f"rates. {', '.join(sorted({run['hardware'] for runs in found.values() for run in runs}))}."
     )
     return Table(titles, rows, note)
+
+
+def page() -> str:
+    """The tables of all studies that have runs to compare, as Markdown."""
+    parts = []
+    for study in STUDIES:
+        try:
+            parts.append(f"### {study.capitalize()}\n\n{results(study)}")
+        except EvidenceError:  # not begun
+            continue
+    return "\n\n".join(parts) or "Nothing is measured yet: python -m eva evidence"
 
 
 def said(difference: Difference | None) -> str:

@@ -113,7 +113,6 @@ SEPARABLE = Study(
         "separable, 64 maps": _middle(64, SeparableConv),  # a step takes as long as with 32 standard ones
         "separable, 96 maps": _middle(96, SeparableConv),  # as many parameters
         "standard, 64 maps": _middle(64, Conv),
-        "separable, 192 maps": _middle(192, SeparableConv),
     },
     against="standard, 32 maps",
 )

@@ -121,6 +121,7 @@ def test_a_table_says_what_was_found(toy, monkeypatch):
     assert narrow[-1] == ""
     assert wide[-1] == evidence.said(apart)
     assert "seeds 0, 1, 2; mean" in evidence.results("toy").note
+    assert evidence.page() == f"### Toy\n\n{evidence.results('toy')}", "the others have no runs here"
 
 
 def test_a_learner_trains_each_network_once_at_its_own_rate(toy, monkeypatch, capsys):
