@@ -221,7 +221,7 @@ def _evidence(asked: argparse.Namespace) -> int:
     made = make(data.load(asked.data), _device(asked.device), asked.only or tuple(STUDIES), EVIDENCE)
     print(f"{made} runs made; all are in {EVIDENCE}")
     readme = EVIDENCE.parent.parent / "README.md"
-    if made and readme.exists():  # a clone
+    if readme.exists() and "<!--evidence-->" in readme.read_text("utf-8"):  # a clone
         replace_section(readme, "evidence", page())
     return 0
 

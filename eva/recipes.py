@@ -33,7 +33,7 @@ class Recipe:
     ema: float | None = None  # a step's share of the past in a running average of the weights, e.g. 0.99
     sizes: tuple[int, ...] = (32,)  # pixels; spread over the epochs in equal parts
     augmentations: tuple[str, ...] = ("flip", "translate")  # of eva.augment.NAMED, in this order
-    gentle: float = 0.0  # share of the epochs, the last ones, in which images are flipped and shifted alone
+    gentle: float = 0.0  # share of the epochs, rounded, at the end, in which images are only flipped and shifted
     cpu_bfloat16: bool = False  # mixed precision on a processor that is made for it; on a GPU it is always on
     compiled: bool = False  # by torch.compile, which pays when the run is much longer than half a minute
 

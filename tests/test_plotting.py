@@ -166,18 +166,22 @@ def test_every_run_is_drawn_with_its_mean_and_price():
 
 
 def test_a_difference_that_cannot_be_told_from_none_is_hollow():
-    apart = {"better": (0.02, 0.01, 0.03), "unclear": (0.01, -0.01, 0.03), "worse": (-0.02, -0.03, -0.01)}
-    figure = differences_of_each({name: Difference(*ends, p=0.5) for name, ends in apart.items()}, "it", "toy")
+    apart = {
+        "better": (0.02, 0.01, 0.03, 0.01),
+        "unclear": (0.02, 0.01, 0.03, 0.06),
+        "worse": (-0.02, -0.03, -0.01, 0.01),
+    }
+    figure = differences_of_each({name: Difference(*values) for name, values in apart.items()}, "it", "toy")
     (axis,) = figure.axes
     zero, *drawn = axis.lines
     assert list(zero.get_xdata()) == [0, 0]
-    assert [list(line.get_xdata()) for line in drawn[::2]] == [[1, 3], [-1, 3], [-3, -1]]
+    assert [list(line.get_xdata()) for line in drawn[::2]] == [[1, 3], [1, 3], [-3, -1]]
     assert [line.get_markerfacecolor() == "white" for line in drawn[1::2]] == [False, True, False]
     assert len({line.get_color() for line in drawn}) == 3
     assert "above 'it'" in axis.get_xlabel()
     once = differences_of_each({"one run": Difference(0.02, math.nan, math.nan, p=math.nan)}, "it")
     assert once.axes[0].lines[-1].get_markerfacecolor() == "white"
-    assert once.axes[0].texts[-1].get_text() == "+2.0 (one run)"
+    assert once.axes[0].texts[-1].get_text() == "+2.0 (one seed)"
 
 
 # What a model gets wrong

@@ -105,7 +105,9 @@ def test_imports_point_one_way():
 
 
 def section(name: str) -> str:
-    return re.search(f"<!--{name}-->\n(.*?)\n<!--/{name}-->", (ROOT / "README.md").read_text(), re.DOTALL)[1]
+    found = re.search(f"<!--{name}-->\n(.*?)\n<!--/{name}-->", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert found, f"README.md has no section {name!r}"
+    return found[1]
 
 
 def test_the_tables_of_time_to_accuracy_are_of_what_was_measured():

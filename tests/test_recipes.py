@@ -1,5 +1,5 @@
 import re
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 
@@ -50,6 +50,15 @@ def test_choices_are_what_it_takes_to_make_a_recipe_again():
     recipe = replace(TINY, sizes=(16, 24), gentle=0.25)
     assert recipe.choices == {"epochs": 2, "batch_size": 16, "learning_rate": 0.05, "sizes": (16, 24), "gentle": 0.25}
     assert Recipe(**recipe.choices) == recipe
+
+
+def test_stored_runs_lean_on_these_defaults():
+    """What a run was trained by is kept without the values that are the defaults: changing one would rewrite them."""
+    assert {field.name: field.default for field in fields(Recipe) if field.name != "epochs"} == {
+        "batch_size": 128, "learning_rate": 0.1, "warmup": 0.2, "decay": "linear", "matrix_rate": None, "momentum": 0.9,
+        "weight_decay": 5e-4, "label_smoothing": 0.1, "ema": None, "sizes": (32,), "gentle": 0.0, "cpu_bfloat16": False,
+        "augmentations": ("flip", "translate"), "compiled": False,
+    }  # fmt: skip
 
 
 def test_each_recipe_has_a_width():

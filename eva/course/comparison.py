@@ -67,13 +67,18 @@ def differences(runs: Runs, against: str) -> dict[str, Difference]:
             continue
         apart = right.double().mean(0) - base.mean(0)  # of each image
         mean = apart.mean().item()
-        seeds, images = spread**2 * (1 / len(right) + 1 / len(base)), apart.var().item() / len(apart)
-        error = math.sqrt(seeds + images)
+        seeds = spread**2 * (1 / len(right) + 1 / len(base))
+        error = math.sqrt(seeds + max(0.0, apart.var().item() - _flips(right) - _flips(base)) / len(apart))
         half = quantile(freedom) * error if freedom else math.nan
         found[name] = (mean, mean - half, mean + half)
         chances[name] = math.nan if not freedom else two_sided(mean / error, freedom) if error else float(mean == 0)
     corrected = holm(chances) if freedom else chances
     return {name: Difference(*values, p=corrected[name]) for name, values in found.items()}
+
+
+def _flips(right: Tensor) -> float:
+    """By how much the mean answer to an image varies with the seeds: luck that the spread over seeds has counted."""
+    return right.double().var(0).mean().item() / len(right) if len(right) > 1 else 0.0
 
 
 def holm(chances: Mapping[str, float]) -> dict[str, float]:

@@ -12,22 +12,27 @@ from eva.device import seeded
 from eva.training import fit
 
 IMAGES = {"smoke": 128, "cpu": 8_000, "gpu": 45_000}
-EPOCHS = {"smoke": 1, "cpu": 2, "gpu": 6}
+EPOCHS = {"smoke": 0.0, "cpu": 1 / 3, "gpu": 1.0}  # of the study's; one at least
 
 
 def duel(study: str, splits: Splits, device: torch.device, *, seed: int = 0) -> dict[str, float]:
     """Train each network of a study once, at the rate that its reference runs chose; returns validation accuracies.
 
-    On a part of the images and for fewer epochs than these, as the budget says.
+    On as many images and for as many epochs as the budget says; on a GPU, as in the reference. Raises EvidenceError
+    where no rate was chosen, TrainingError where a network does not train, and KeyboardInterrupt when it is stopped.
     """
-    best, found = rates(study), {}
-    images = torch.randperm(len(splits.train), generator=torch.Generator().manual_seed(seed))[: IMAGES[budget()]]
+    best, chosen, found = rates(study), STUDIES[study], {}
+    count = min(IMAGES[budget()], chosen.images)
+    images = torch.randperm(len(splits.train), generator=torch.Generator().manual_seed(seed))[:count]
     few = replace(splits, train=splits.train.take(images))
-    for network, make in STUDIES[study].networks.items():
+    epochs = max(1, round(EPOCHS[budget()] * chosen.recipe.epochs))
+    for network, make in chosen.networks.items():
         print(network)
-        recipe = replace(STUDIES[study].recipe, epochs=EPOCHS[budget()], learning_rate=best[network])
+        recipe = replace(chosen.recipe, epochs=epochs, learning_rate=best[network])
         with seeded(seed, torch.device("cpu")):
             model = make(classes=len(splits.classes))
-        rows = fit(model, few, recipe, device=device, seed=seed).rows
-        found[network] = rows[-1]["validation_accuracy"]
+        history = fit(model, few, recipe, device=device, seed=seed)
+        if history.interrupted:
+            raise KeyboardInterrupt  # half a run says nothing
+        found[network] = history.rows[-1]["validation_accuracy"]
     return found

@@ -5,10 +5,12 @@ answers("dilation")        # of each network: was it right, seed by seed and ima
 results("dilation")        # the table: price, accuracy, and the difference with its interval
 """
 
+import hashlib
 import json
 import logging
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -44,7 +46,7 @@ class EvidenceError(ValueError):
     """What was asked for is not measured, or not so that it compares. The message says what to do."""
 
 
-def make(splits: Splits, device: torch.device, studies: Iterable[str] = tuple(STUDIES), path: Path = EVIDENCE) -> int:
+def make(splits: Splits, device: torch.device, studies: Sequence[str] = tuple(STUDIES), path: Path = EVIDENCE) -> int:
     """Train every network of `studies` at each of its rates and then with each seed; returns how many runs were made.
 
     All are trained with one seed before any is with the next, so that what was stopped compares as far as it came.
@@ -54,9 +56,8 @@ def make(splits: Splits, device: torch.device, studies: Iterable[str] = tuple(ST
     before, best = len(runs.lines), {}
     for name in studies:
         for network in STUDIES[name].networks:
-            rates = STUDIES[name].rates
-            tried = {rate: _run(runs, splits, device, name, network, rate, CHOOSING) for rate in rates}
-            best[name, network] = max(rates, key=lambda rate: tried[rate].get("validation_accuracy", 0.0))
+            each = {rate: _run(runs, splits, device, name, network, rate, CHOOSING) for rate in STUDIES[name].rates}
+            best[name, network] = _best({rate: _accuracy(run) for rate, run in each.items()})
     for seed in range(max(STUDIES[name].seeds for name in studies)):
         for (name, network), rate in best.items():
             if seed < STUDIES[name].seeds:
@@ -65,20 +66,30 @@ def make(splits: Splits, device: torch.device, studies: Iterable[str] = tuple(ST
 
 
 def _key(study: Study, name: str, network: str, rate: float, seed: int, splits: Splits) -> Line:
-    """What two runs must share to be the same. A network that was changed has other costs, and makes its runs anew."""
+    """What two runs must share to be the same: a network that was changed makes its runs anew."""
     with seeded(0, torch.device("cpu")):
         model = study.networks[network](classes=len(splits.classes))
     return {
         "study": name,
         "network": network,
+        "plan": plan(model),
         "parameters": count_parameters(model),
         "macs": count_macs(model),
         "recipe": replace(study.recipe, learning_rate=rate).choices,
-        "images": min(study.images if seed != CHOOSING else CHOOSING_IMAGES, study.images, len(splits.train)),
+        "images": min(study.images if seed != CHOOSING else choosing_images(study), len(splits.train)),
         "seed": seed,
         "data": splits.name,
         "contents": splits.digest,
     }
+
+
+def choosing_images(study: Study) -> int:
+    return min(CHOOSING_IMAGES, study.images)
+
+
+def plan(model: nn.Module) -> str:
+    """A digest of a network's layers, by which one that was changed is known."""
+    return hashlib.sha256(repr(model).encode()).hexdigest()[:12]
 
 
 def _run(runs: Runs, splits: Splits, device: torch.device, name: str, network: str, rate: float, seed: int) -> Line:
@@ -122,8 +133,18 @@ def _right(model: nn.Module, splits: Splits, which: str, device: torch.device) -
 
 
 def rate_of(line: Line) -> float:
-    rate: float = line["key"]["recipe"].get("learning_rate", Recipe.learning_rate)
+    """The peak learning rate of a run."""
+    rate: float = line["key"]["recipe"].get("learning_rate", Recipe.learning_rate)  # where it is the default, left out
     return rate
+
+
+def _accuracy(line: Line) -> float:
+    accuracy: float = line.get("validation_accuracy", 0.0)  # it did not train
+    return accuracy
+
+
+def _best(tried: Mapping[float, float]) -> float:
+    return max(tried, key=tried.__getitem__)
 
 
 def _lines() -> list[Line]:
@@ -131,55 +152,80 @@ def _lines() -> list[Line]:
 
 
 @cache
-def _parameters(study: str, network: str) -> int:
+def _plan(study: str, network: str) -> str:
     with seeded(0, torch.device("cpu")):
-        return count_parameters(STUDIES[study].networks[network]())
+        return plan(STUDIES[study].networks[network]())
 
 
-def _of_study(study: str, lines: Sequence[Line]) -> Iterator[Line]:
-    """The lines of a study's networks, as they and its recipe are today."""
-    chosen = STUDIES[study]
+def _of_study(study: str, lines: Sequence[Line]) -> list[Line]:
+    """The runs of a study on CIFAR-10, its networks and recipe being what they are today; of one data set.
+
+    Where there are runs on several (CIFAR-10 and a JPEG copy of it), those on the one with the most.
+    """
+    chosen, found = STUDIES[study], defaultdict[str, list[Line]](list)
     for line in lines:
         key = line["key"]
         if key["study"] == study and key["network"] in chosen.networks and key["data"].startswith("CIFAR-10"):
             recipe = replace(chosen.recipe, learning_rate=rate_of(line)).choices
-            same = json.loads(json.dumps(recipe)) == key["recipe"]
-            if same and key["parameters"] == _parameters(study, key["network"]):
-                yield line
+            same = json.loads(json.dumps(recipe)) == key["recipe"] and key["plan"] == _plan(study, key["network"])
+            if same and key["images"] == (chosen.images if key["seed"] != CHOOSING else choosing_images(chosen)):
+                found[key["contents"]].append(line)
+    return max(found.values(), key=len, default=[])
 
 
 def of(study: str, lines: Sequence[Line] | None = None) -> dict[str, list[Line]]:
-    """The runs on CIFAR-10 that count, of each network of a study in the order of their seeds.
+    """The runs that count of each network of a study, at its own best rate, in the order of their seeds.
 
-    Of these networks and this recipe: what an earlier version measured stays in the file, and does not mix. A seed
-    counts where every network has a run of it: no network may be measured on easier seeds than another. Raises
-    EvidenceError where no seed does.
+    What an earlier version measured stays in the file, and does not mix. A seed counts where every network has a run of
+    it: no network may be measured on easier seeds than another. Raises EvidenceError where no seed does.
     """
+    every = _of_study(study, _lines() if lines is None else lines)
+    best = _rates(study, every)
     found: dict[str, list[Line]] = {network: [] for network in STUDIES[study].networks}
-    for line in _of_study(study, _lines() if lines is None else lines):
-        if line["key"]["seed"] != CHOOSING and "failed" not in line:
-            found[line["key"]["network"]].append(line)
+    for line in every:
+        network, seed = line["key"]["network"], line["key"]["seed"]
+        if seed != CHOOSING and "failed" not in line and rate_of(line) == best.get(network):
+            found[network].append(line)
     common = set.intersection(*({run["key"]["seed"] for run in runs} for runs in found.values()))
     if not common:
         told = ", ".join(f"{network!r} {len(runs)}" for network, runs in found.items())
-        raise EvidenceError(f"{study!r} has no seed that all share, runs of each: {told}. "
+        raise EvidenceError(f"{study!r} has no seed that all share, runs of each: {told}{_failed(every)}. "
                             f"Go on with: python -m eva evidence --only {study!r}")  # fmt: skip
     return {network: sorted((run for run in runs if run["key"]["seed"] in common), key=lambda run: run["key"]["seed"])
             for network, runs in found.items()}  # fmt: skip
 
 
-def rates(study: str) -> dict[str, float]:
-    """The learning rate that was chosen for each network of a study."""
-    return {network: rate_of(runs[0]) for network, runs in of(study).items()}
+def _failed(lines: Sequence[Line]) -> str:
+    """Which networks did not train with some seed, in words: what is left out must be said."""
+    counts = Counter(line["key"]["network"] for line in lines if "failed" in line and line["key"]["seed"] != CHOOSING)
+    told = ", ".join(f"{network!r} {count}" for network, count in counts.items())
+    return f"; runs that did not train: {told}" if told else ""
+
+
+def _tried(study: str, every: Sequence[Line]) -> dict[str, dict[float, float]]:
+    found: dict[str, dict[float, float]] = {network: {} for network in STUDIES[study].networks}
+    for line in every:
+        if line["key"]["seed"] == CHOOSING:
+            found[line["key"]["network"]][rate_of(line)] = _accuracy(line)
+    return {network: dict(sorted(rates.items())) for network, rates in found.items()}
+
+
+def _rates(study: str, every: Sequence[Line]) -> dict[str, float]:
+    return {network: _best(rates) for network, rates in _tried(study, every).items() if rates}
 
 
 def tried(study: str) -> dict[str, dict[float, float]]:
     """How accurate each network of a study was at each rate tried, on a part of the images; 0 where it failed."""
-    found: dict[str, dict[float, float]] = {network: {} for network in STUDIES[study].networks}
-    for line in _of_study(study, _lines()):
-        if line["key"]["seed"] == CHOOSING:
-            found[line["key"]["network"]][rate_of(line)] = line.get("validation_accuracy", 0.0)
-    return {network: dict(sorted(rates.items())) for network, rates in found.items()}
+    return _tried(study, _of_study(study, _lines()))
+
+
+def rates(study: str) -> dict[str, float]:
+    """The learning rate that was best for each network of a study. Raises EvidenceError where none was tried."""
+    found = _rates(study, _of_study(study, _lines()))
+    missing = [network for network in STUDIES[study].networks if network not in found]
+    if missing:
+        raise EvidenceError(f"no rate was tried for {missing[0]!r} of {study!r}: python -m eva evidence")
+    return found
 
 
 def accuracies(study: str) -> dict[str, list[float]]:
@@ -219,10 +265,11 @@ def results(study: str) -> Table:
     titles = ("network", "parameters", "million MACs", "field (pixels)", "rate", "validation accuracy (%)",
               f"less {STUDIES[study].against!r} (points, 95 % interval)")  # fmt: skip
     key = first[0]["key"]
+    machines = ", ".join(sorted({run["hardware"] for runs in found.values() for run in runs}))
     note = (
         f"{key['data']}, {key['images']:,} training images, {key['recipe']['epochs']} epochs, seeds "
-        f"{', '.join(str(run['key']['seed']) for run in first)}; mean ± standard deviation. Each at the best of three "
-        f"rates. {', '.join(sorted({run['hardware'] for runs in found.values() for run in runs}))}."
+        f"{', '.join(str(run['key']['seed']) for run in first)}; mean ± standard deviation. Each at the best of "
+        f"{len(STUDIES[study].rates)} rates{_failed(_of_study(study, _lines()))}. {machines}."
     )
     return Table(titles, rows, note)
 
@@ -231,10 +278,8 @@ def page() -> str:
     """The tables of all studies that have runs to compare, as Markdown."""
     parts = []
     for study in STUDIES:
-        try:
+        if any(line["key"]["seed"] != CHOOSING for line in _of_study(study, _lines())):
             parts.append(f"### {study.capitalize()}\n\n{results(study)}")
-        except EvidenceError:  # not begun
-            continue
     return "\n\n".join(parts) or "Nothing is measured yet: python -m eva evidence"
 
 
@@ -248,4 +293,5 @@ def said(difference: Difference | None) -> str:
     told = f"{mean:+.1f} ({low:+.1f} to {high:+.1f})"
     if difference.p < 0.05:
         return told
-    return f"{told}: none found; more than {100 * difference.excluded:.1f} is excluded"
+    corrected = "" if difference.low <= 0 <= difference.high else " after Holm's correction"
+    return f"{told}: none found{corrected}; more than {100 * difference.excluded:.1f} is excluded"

@@ -1,5 +1,6 @@
 """Figures of experiments: every run of every network, and how far one network is from another."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -10,7 +11,7 @@ from eva.plotting.style import BLUE, GREY, ORANGE, finished
 
 
 class Interval(Protocol):
-    """A mean and the ends of its interval, as fractions."""
+    """A mean and the ends of its interval, as fractions, and its p-value."""
 
     @property
     def mean(self) -> float: ...
@@ -18,6 +19,8 @@ class Interval(Protocol):
     def low(self) -> float: ...
     @property
     def high(self) -> float: ...
+    @property
+    def p(self) -> float: ...
 
 
 def runs_of_each(accuracies: Mapping[str, Sequence[float]], prices: Mapping[str, str], title: str = "") -> Figure:
@@ -45,17 +48,17 @@ def runs_of_each(accuracies: Mapping[str, Sequence[float]], prices: Mapping[str,
 def differences_of_each(differences: Mapping[str, Interval], against: str, title: str = "") -> Figure:
     """How far each network is from the one named `against`: the mean, and its interval; a forest plot.
 
-    What cannot be told from no difference is grey and hollow.
+    What was not found (p, corrected for the number of networks, is not below 0.05) is grey and hollow.
     """
     figure, axis = plt.subplots(figsize=(8, 0.9 + 0.36 * len(differences)), layout="constrained")
     axis.axvline(0, color="black", lw=0.8)
     for place, apart in enumerate(differences.values()):
         mean, low, high = (100 * value for value in (apart.mean, apart.low, apart.high))
-        unclear = not (low > 0 or high < 0)  # after one run of each the ends are NaN
+        unclear = not apart.p < 0.05  # after one run of each it is NaN
         colour = GREY if unclear else BLUE if mean > 0 else ORANGE
         axis.plot([low, high], [place, place], "-", color=colour)
         axis.plot([mean], [place], "o", color=colour, markerfacecolor="white" if unclear else colour, markersize=5)
-        ends = "one run" if low != low else f"{low:+.1f} to {high:+.1f}"
+        ends = "one seed" if math.isnan(low) else f"{low:+.1f} to {high:+.1f}"
         axis.annotate(f"{mean:+.1f} ({ends})", (1.01, place), xycoords=("axes fraction", "data"),
                       va="center", fontsize=8)  # fmt: skip
     axis.set_yticks(range(len(differences)), differences)

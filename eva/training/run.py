@@ -8,7 +8,7 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import InitVar, asdict, dataclass, field
+from dataclasses import MISSING, InitVar, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -69,9 +69,10 @@ def fit(
     `resume` goes on from them, or begins where there are none: on a CPU a run that was interrupted and resumed ends
     with the same bits as one that was not. `on_epoch` is called with all rows so far after each epoch. The order of
     images, augmentation and dropout depend on `seed` alone, and the caller's random state stays as it was.
-    `make_loader` is called as BatchLoader is, for the training batches: give a subclass that mixes images, say, or
-    draws them otherwise. (`resume` compares its name, and not what it was made with.) `make_optimizer` makes the
-    optimizer of the model and the recipe. A model may be wrapped by torch.compile or DataParallel.
+    `make_loader` is called as BatchLoader is, for the training batches, whose augmentations are set each epoch: give a
+    subclass that mixes images, say, or draws them otherwise. (`resume` compares its name, and not what it was made
+    with.) `make_optimizer` makes the optimizer of the model and the recipe. A model may be wrapped by torch.compile or
+    DataParallel.
 
     Ctrl-C ends training early and returns what there is, marked `interrupted`. Where the loss stops being finite,
     TrainingError is raised and the model goes back to what it was after the last good epoch. Raises FileExistsError
@@ -235,7 +236,8 @@ class _Run:
         saved = checkpoint.load(path, self.device)
         if saved.training is None:
             raise checkpoint.CheckpointError(f"{path} is for use only: it lacks what going on with training needs")
-        before, now = saved.training["settings"], self._settings()
+        usual = {field.name: field.default for field in fields(Recipe) if field.default is not MISSING}
+        before, now = {**usual, **saved.training["settings"]}, self._settings()  # a field that came later did nothing
         unknown = [key for key in now if key not in before]
         if unknown:
             raise checkpoint.CheckpointError(

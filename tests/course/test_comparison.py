@@ -53,7 +53,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say(rng):
         found = differences(runs, "base")
         held += (found["equal"].low <= 0 <= found["equal"].high) + (found["better"].low <= 0.05 <= found["better"].high)
         fooled += found["equal"].p < 0.05
-    assert held / (2 * trials) > 0.93  # the two sources of error overlap a little: rather too wide than too narrow
+    assert 0.93 < held / (2 * trials) < 0.975
     assert fooled / trials < 0.07
 
 
@@ -62,7 +62,6 @@ def test_a_difference_that_is_large_is_found_and_one_that_is_not_there_is_bounde
     found = differences(runs, "base")
     assert found["better"].low > 0.02
     assert found["better"].p < 0.001
-    assert found["same"].low < 0 < found["same"].high
     assert found["same"].excluded == max(-found["same"].low, found["same"].high) < 0.02
     assert found["better"].mean == pytest.approx(
         runs["better"].double().mean().item() - runs["base"].double().mean().item()

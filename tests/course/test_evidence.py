@@ -1,5 +1,6 @@
 import json
 import math
+import re
 from dataclasses import replace
 from functools import partial
 
@@ -15,6 +16,7 @@ from eva.files import read_json
 from eva.measure import count_macs, count_parameters
 from eva.model import Net, Residual, Rung
 from eva.receptive_field import receptive_field
+from eva.training import History, fit
 
 CPU = torch.device("cpu")
 
@@ -40,31 +42,17 @@ def test_runs_are_made_once_and_hold_what_was_right(toy, tmp_path, monkeypatch):
     assert evidence.make(toy, CPU, ["toy"], path) == 2 * (2 + 2)
     assert evidence.make(toy, CPU, ["toy"], path) == 0
     lines = read_json(path)
-    choices = [line for line in lines if line["key"]["seed"] == CHOOSING]
-    assert [(line["key"]["images"], "right" in line, "test_accuracy" in line) for line in choices] == [
+    choices = [run for run in lines if run["key"]["seed"] == CHOOSING]
+    assert [(run["key"]["images"], "right" in run, "test_accuracy" in run) for run in choices] == [
         (32, False, False)
     ] * 4
-    runs = [line for line in lines if line["key"]["seed"] != CHOOSING]
-    assert [line["key"]["seed"] for line in runs] == [0, 0, 1, 1]
-    for line in runs:
+    runs = [run for run in lines if run["key"]["seed"] != CHOOSING]
+    assert [run["key"]["seed"] for run in runs] == [0, 0, 1, 1]
+    for run in runs:
         tried = {rate_of(c): c["validation_accuracy"] for c in choices
-                 if c["key"]["network"] == line["key"]["network"]}  # fmt: skip
-        assert tried[rate_of(line)] == max(tried.values())
-        assert line["key"]["images"] == 64
-
-
-def test_what_each_rate_gave_is_told(toy, tmp_path, monkeypatch):
-    path = tmp_path / "evidence.jsonl"
-    evidence.make(toy, CPU, ["toy"], path)
-    lines = read_json(path)
-    monkeypatch.setattr(evidence, "_lines", lambda: lines)
-    # They are of three classes here, and of ten in the course.
-    monkeypatch.setattr(evidence, "_parameters", lambda study, network: count_parameters(
-        STUDIES[study].networks[network](classes=3)))  # fmt: skip
-    choices = [line for line in lines if line["key"]["seed"] == CHOOSING and line["key"]["network"] == "wide"]
-    expected = {rate: line["validation_accuracy"] for rate, line in zip((0.03, 0.1), choices, strict=True)}
-    assert evidence.tried("toy")["wide"] == expected
-    assert len(evidence.of("toy")["wide"]) == 2
+                 if c["key"]["network"] == run["key"]["network"]}  # fmt: skip
+        assert tried[rate_of(run)] == max(tried.values())
+        assert run["key"]["images"] == 64
 
 
 def test_a_study_that_was_stopped_goes_on_with_the_runs_that_are_missing(toy, tmp_path, monkeypatch):
@@ -88,20 +76,32 @@ def test_a_study_that_was_stopped_goes_on_with_the_runs_that_are_missing(toy, tm
     ]
 
 
-def made(study="toy", **counts):
-    """Lines as `make` writes them, with so many seeds of each network."""
+RATE = {"narrow": 0.03, "wide": 0.1}  # the best of each in the runs that are made up here
+
+
+def line(network, seed, rate, right=None, **changed):
+    plan = evidence.plan(STUDIES["toy"].networks[network]())
+    key = {"study": "toy", "network": network, "plan": plan, "seed": seed,
+           "recipe": replace(STUDIES["toy"].recipe, learning_rate=rate).choices, "parameters": 100, "macs": 10**6,
+           "images": 64 if seed != CHOOSING else 32, "data": "CIFAR-10 (toy)", "contents": "abc",
+           **changed}  # fmt: skip
+    right = torch.zeros(80, dtype=torch.bool) if right is None else right
+    return json.loads(json.dumps({
+        "key": key, "validation_accuracy": right.double().mean().item(), "right": evidence.packed(right),
+        "validation_images": 80, "field": 9, "hardware": "none", "torch": "2",
+    }))  # fmt: skip
+
+
+def made(**counts):
+    """Lines as `make` writes them, with so many seeds of each network, each at its rate."""
     lines = []
     for network, count in counts.items():
-        recipe = replace(STUDIES[study].recipe, learning_rate=0.1).choices
+        for rate in (0.03, 0.1):
+            lines.append(line(network, CHOOSING, rate, torch.arange(80) < (40 if rate == RATE[network] else 20)))
         for seed in range(count):
             rng = torch.Generator().manual_seed(seed)
             right = torch.rand(80, generator=rng) < (0.9 if network == "wide" else 0.3)
-            lines.append(json.loads(json.dumps({
-                "key": {"study": study, "network": network, "seed": seed, "recipe": recipe, "images": 64,
-                        "parameters": parameters(study, network), "macs": 10**6, "data": "CIFAR-10 (toy)"},
-                "validation_accuracy": right.double().mean().item(), "right": evidence.packed(right),
-                "validation_images": 80, "field": 9, "hardware": "none", "torch": "2",
-            })))  # fmt: skip
+            lines.append(line(network, seed, RATE[network], right))
     return lines
 
 
@@ -113,9 +113,9 @@ def test_a_table_says_what_was_found(toy, monkeypatch):
     expected = answers["wide"].double().mean() - answers["narrow"].double().mean()
     assert apart.mean == pytest.approx(expected.item())
     assert evidence.accuracies("toy")["narrow"] == answers["narrow"].double().mean(1).tolist()
-    assert evidence.rates("toy") == {"narrow": 0.1, "wide": 0.1}
-    assert evidence.tried("toy") == {"narrow": {}, "wide": {}}
-    assert evidence.prices("toy")["wide"] == f"1.0 million MACs, {parameters('toy', 'wide'):,} parameters"
+    assert evidence.rates("toy") == RATE
+    assert evidence.tried("toy") == {"narrow": {0.03: 0.5, 0.1: 0.25}, "wide": {0.03: 0.25, 0.1: 0.5}}
+    assert evidence.prices("toy")["wide"] == "1.0 million MACs, 100 parameters"
     narrow, wide = evidence.results("toy").rows
     assert narrow[0] == "narrow"
     assert narrow[-1] == ""
@@ -125,29 +125,38 @@ def test_a_table_says_what_was_found(toy, monkeypatch):
 
 
 def test_a_learner_trains_each_network_once_at_its_own_rate(toy, monkeypatch, capsys):
-    monkeypatch.setattr(evidence, "_lines", lambda: made(narrow=2, wide=2))
+    monkeypatch.setattr(evidence, "_lines", lambda: made(narrow=0, wide=0))
     monkeypatch.setenv("EVA_BUDGET", "smoke")
-    trained = []
-
-    def fit(model, splits, recipe, **options):
-        trained.append((count_parameters(model), len(splits.train), recipe.learning_rate))
-        return real(model, splits, recipe, **options)
-
-    real = duels.fit
-    monkeypatch.setattr(duels, "fit", fit)
     monkeypatch.setitem(duels.IMAGES, "smoke", 40)
     found = duels.duel("toy", toy, CPU)
-    assert found == duels.duel("toy", toy, CPU)
-    sizes = [count_parameters(make(classes=3)) for make in STUDIES["toy"].networks.values()]
-    assert trained[:2] == [(size, 40, 0.1) for size in sizes]
-    assert found.keys() == STUDIES["toy"].networks.keys()
-    assert "narrow\nepoch  1 of 1" in capsys.readouterr().out
+    assert re.match("narrow\nepoch  1 of 1.*\nwide\nepoch  1 of 1", capsys.readouterr().out)
+    few = replace(toy, train=toy.train.take(torch.randperm(len(toy.train), generator=torch.manual_seed(0))[:40]))
+    for network, rate in RATE.items():
+        torch.manual_seed(0)
+        model = STUDIES["toy"].networks[network](classes=3)
+        recipe = replace(STUDIES["toy"].recipe, learning_rate=rate)
+        assert found[network] == fit(model, few, recipe, device=CPU, seed=0).rows[-1]["validation_accuracy"]
+
+
+def test_a_duel_that_is_stopped_does_not_go_on_with_the_next(toy, monkeypatch):
+    monkeypatch.setattr(evidence, "_lines", lambda: made(narrow=0, wide=0))
+    monkeypatch.setattr(duels, "fit", lambda *args, **options: History(interrupted=True))
+    with pytest.raises(KeyboardInterrupt):
+        duels.duel("toy", toy, CPU)
+
+
+def test_a_duel_needs_rates(toy, monkeypatch):
+    monkeypatch.setattr(evidence, "_lines", lambda: made(narrow=0))
+    with pytest.raises(EvidenceError, match="no rate was tried for 'wide' of 'toy'"):
+        duels.duel("toy", toy, CPU)
 
 
 def test_no_difference_is_told_as_what_is_excluded():
     none, some = evidence.Difference(0.001, -0.004, 0.006, 0.7), evidence.Difference(0.02, 0.01, 0.03, 0.001)
     assert evidence.said(none) == "+0.1 (-0.4 to +0.6): none found; more than 0.6 is excluded"
     assert evidence.said(some) == "+2.0 (+1.0 to +3.0)"
+    corrected = evidence.Difference(0.02, 0.001, 0.039, 0.12)
+    assert "none found after Holm's correction; more than 3.9" in evidence.said(corrected)
     alone = evidence.Difference(0.02, math.nan, math.nan, math.nan)
     assert evidence.said(alone) == "+2.0 (one seed: no interval, no verdict)"
 
@@ -161,20 +170,35 @@ def test_what_does_not_compare_is_refused(toy):
 
 def test_a_seed_counts_where_every_network_has_it(toy):
     lines = made(narrow=3, wide=3)
-    lines.remove(next(line for line in lines if line["key"]["network"] == "wide" and line["key"]["seed"] == 1))
-    found = evidence.of("toy", lines)
-    assert {network: [run["key"]["seed"] for run in runs] for network, runs in found.items()} == {
-        "narrow": [0, 2], "wide": [0, 2],
-    }  # fmt: skip
+    gone = next(run for run in lines if run["key"]["network"] == "wide" and run["key"]["seed"] == 1)
+    lines.remove(gone)
+    for more in ([], [{"key": gone["key"], "failed": "the loss is nan"}]):
+        found = evidence.of("toy", [*lines, *more])
+        assert {network: [run["key"]["seed"] for run in runs] for network, runs in found.items()} == {
+            "narrow": [0, 2], "wide": [0, 2],
+        }  # fmt: skip
+
+
+def test_runs_that_did_not_train_are_told(toy, monkeypatch):
+    lines = made(narrow=2, wide=2)
+    lines.append({"key": line("wide", 2, 0.1)["key"], "failed": "the loss is nan"})
+    monkeypatch.setattr(evidence, "_lines", lambda: lines)
+    assert "runs that did not train: 'wide' 1." in evidence.results("toy").note
+    every = [{"key": run["key"], "failed": "nan"} if run["key"]["network"] == "wide" else run for run in lines]
+    with pytest.raises(EvidenceError, match="'narrow' 2, 'wide' 0; runs that did not train: 'wide' 3"):
+        evidence.of("toy", every)
 
 
 @pytest.mark.parametrize("change", [
-    {"parameters": 7}, {"data": "Shapes-10"}, {"recipe": {**RECIPE.choices, "epochs": 3}}, {"seed": CHOOSING},
-    {"network": "gone"}, {"study": "another"},
+    {"plan": "another"}, {"data": "Shapes-10"}, {"images": 63}, {"contents": "def"}, {"study": "other"},
+    {"data": "CIFAR-10", "contents": "def"}, {"seed": CHOOSING}, {"network": "gone"},
+    {"recipe": {**RECIPE.choices, "epochs": 1, "sizes": [8], "warmup": 0.3}},
+    {"recipe": {**RECIPE.choices, "epochs": 1, "sizes": [8], "learning_rate": 0.3}},  # not the best one
 ])  # fmt: skip
 def test_lines_of_something_else_do_not_mix(toy, change):
     lines = made(narrow=2, wide=2)
-    other = json.loads(json.dumps({**lines[0], "key": {**lines[0]["key"], **change}}))
+    run = next(run for run in lines if run["key"]["seed"] == 0)
+    other = json.loads(json.dumps({**run, "validation_accuracy": 0.0, "key": {**run["key"], **change}}))
     assert evidence.of("toy", [other, *lines]) == evidence.of("toy", lines)
 
 
@@ -232,12 +256,9 @@ def test_the_duels_are_fair():
     assert len({dilated[name] for name in dilated if name != "a second pooling"}) == 1
     assert dilated["a second pooling"][1] < 0.61 * dilated["rates 1 1 | 1 1 1"][1]
     spent = costs("separable")
-    for standard, separable in (
-        ("standard, 32 maps", "separable, 96 maps"),
-        ("standard, 64 maps", "separable, 192 maps"),
-    ):
-        assert 0.95 < spent[separable][0] / spent[standard][0] <= 1
-        assert spent[separable][1] < spent[standard][1]
+    (standard, macs), (separable, fewer) = spent["standard, 32 maps"], spent["separable, 96 maps"]
+    assert 0.95 < separable / standard <= 1
+    assert fewer < macs
     depths = costs("depth")
     for layers in (9, 21, 33):
         assert depths[f"{layers} layers"] == depths[f"{layers} layers, shortcuts"]

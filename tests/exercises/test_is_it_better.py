@@ -5,10 +5,10 @@ from eva.course.comparison import holm as by_eva
 from eva.exercises import check_holm
 
 
-def stepped(p_values, *, stops=True, first=None):
+def stepped(p_values, *, stops=True, first=None, later=0):
     found = torch.zeros(len(p_values), dtype=torch.bool)
     for place, index in enumerate(p_values.argsort() if first is None else first(p_values)):
-        if p_values[index] >= 0.05 / (len(p_values) - place):
+        if p_values[index] >= 0.05 / max(1, len(p_values) - place - later):
             if stops:
                 break
             continue
@@ -24,6 +24,7 @@ def stepped(p_values, *, stops=True, first=None):
         (lambda p: stepped(p, stops=False), "have failed with it: stop"),
         (lambda p: stepped(p, first=lambda p: range(len(p))), "begin with the smallest"),
         (lambda p: stepped(p, first=lambda p: p.argsort(descending=True)), "begin with the smallest"),
+        (lambda p: stepped(p, later=1), "the next below 0.05 / (m - 1)"),
         (lambda p: ~stepped(p), "the wrong way round"),
     ],
 )

@@ -158,7 +158,12 @@ def test_resume_refuses_data_that_has_changed(splits, tmp_path, what, finished):
 def test_a_run_of_another_version_is_named(splits, tmp_path):
     fit(Net(WIDTH, classes=3), splits, TINY, device=CPU, out=tmp_path)
     saved = checkpoint.load(tmp_path / "model.pt")
-    del saved.training["settings"]["ema"], saved.training["settings"]["contents of the data"]
+    del saved.training["settings"]["gentle"]  # came later, and by default does nothing
+    checkpoint.save(saved, tmp_path / "model.pt")
+    assert len(fit(Net(WIDTH, classes=3), splits, TINY, device=CPU, out=tmp_path, resume=True).rows) == TINY.epochs
+    with pytest.raises(CheckpointError, match=r"gentle was 0\.0, is 0\.5"):
+        fit(Net(WIDTH, classes=3), splits, replace(TINY, gentle=0.5), device=CPU, out=tmp_path, resume=True)
+    del saved.training["settings"]["contents of the data"]
     checkpoint.save(saved, tmp_path / "model.pt")
     with pytest.raises(CheckpointError, match="another version of eva, which did not keep its contents of the"):
         fit(Net(WIDTH, classes=3), splits, TINY, device=CPU, out=tmp_path, resume=True)
