@@ -11,8 +11,6 @@ from torch import Tensor
 
 from eva import augment
 
-GENTLE = ("flip", "translate")  # augmentations that leave an image as another photograph might be
-
 
 @dataclass(frozen=True)
 class Recipe:
@@ -33,7 +31,6 @@ class Recipe:
     ema: float | None = None  # a step's share of the past in a running average of the weights, e.g. 0.99
     sizes: tuple[int, ...] = (32,)  # pixels; spread over the epochs in equal parts
     augmentations: tuple[str, ...] = ("flip", "translate")  # of eva.augment.NAMED, in this order
-    gentle: float = 0.0  # share of the epochs, rounded, at the end, in which images are only flipped and shifted
     cpu_bfloat16: bool = False  # mixed precision on a processor that is made for it; on a GPU it is always on
     compiled: bool = False  # by torch.compile, which pays when the run is much longer than half a minute
 
@@ -48,7 +45,6 @@ class Recipe:
             ("weight_decay", self.weight_decay >= 0, "at least 0"),
             ("label_smoothing", 0 <= self.label_smoothing < 1, "from 0 to below 1"),
             ("ema", self.ema is None or 0 < self.ema < 1, "between 0 and 1, or None"),
-            ("gentle", 0 <= self.gentle <= 1, "a share of the epochs, from 0 to 1"),
             ("sizes", len(self.sizes) > 0 and min(self.sizes) >= 1, "one or more numbers of pixels"),
         ):
             if not fits:
@@ -66,11 +62,6 @@ class Recipe:
         """Pixels of the training images in `epoch`, which counts from 0. The last epoch has the last size."""
         begun = -(-(epoch + 1) * len(self.sizes) // self.epochs)  # of the equal parts, by the end of this epoch
         return self.sizes[begun - 1]
-
-    def augmented_by(self, epoch: int) -> tuple[str, ...]:
-        """Names of the augmentations in `epoch`, which counts from 0: in the gentle ones, flips and shifts alone."""
-        gentle = epoch >= self.epochs - round(self.gentle * self.epochs)
-        return tuple(name for name in self.augmentations if not gentle or name in GENTLE)
 
     def rate(self, step: int, steps: int) -> float:
         """The learning rate of `step`, which counts from 0, of `steps`, as a share of the peak."""
@@ -115,7 +106,6 @@ RECIPES = _Recipes(
             matrix_rate=0.05,
             sizes=(20, 24, 28, 32),
             augmentations=("flip", "translate", "trivial", "cutout"),
-            gentle=0.15,
             cpu_bfloat16=True,
         ),
         # One GPU, well under a minute. Not measured on a GPU yet.

@@ -92,7 +92,6 @@ def test_there_are_at_least_fourteen_exercises():
 def test_it_teaches_by_prediction_and_exercise(path):
     source = "\n".join(cell.source for cell in code_cells(path))
     assert 2 <= len(re.findall(r"\bGuess\(", source)) == source.count(".reveal(")
-    assert source.count("value=None") == len(re.findall(r"\bGuess\(", source)), "each guess has its place"
     assert "claim(" in source
     assert code_cells(path)[-1].source == "Guess.summary()"
     prose = "\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")

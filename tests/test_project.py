@@ -14,6 +14,7 @@ from benchmarks import time_to_accuracy
 from eva.checkpoint import pretrained_card
 from eva.course import ladder
 from eva.course.evidence import page
+from eva.recipes import RECIPES, Recipe
 from tools.notebooks import index
 from tools.ship import promise
 
@@ -122,6 +123,13 @@ def test_the_readmes_list_of_notebooks_is_what_they_say_of_themselves():
 
 def test_the_readmes_promise_is_of_the_network_that_ships():
     assert section("promise") == promise(pretrained_card())
+
+
+def test_the_shipped_network_was_trained_by_the_recipe_of_its_name():
+    kept = dict(pretrained_card().results["recipe"])
+    recipe = RECIPES[kept.pop("name")]
+    lists = {name: tuple(value) for name, value in kept.items() if isinstance(value, list)}
+    assert Recipe(**{**kept, **lists}) == recipe
 
 
 def test_the_readmes_comparisons_are_of_the_runs_that_were_made():

@@ -39,16 +39,9 @@ def test_a_run_of_any_length_never_shrinks_its_images_and_ends_at_full_size(epoc
     assert max(counts) - min(counts) <= 1, "equal parts"
 
 
-@pytest.mark.parametrize(("epochs", "gentle", "last"), [(60, 0.2, 12), (5, 0.2, 1), (3, 0.1, 0), (4, 1.0, 4)])
-def test_the_last_epochs_are_gentle(epochs, gentle, last):
-    recipe = replace(TINY, epochs=epochs, gentle=gentle, augmentations=("flip", "trivial", "translate", "cutout"))
-    names = [recipe.augmented_by(epoch) for epoch in range(epochs)]
-    assert names == [recipe.augmentations] * (epochs - last) + [("flip", "translate")] * last
-
-
 def test_choices_are_what_it_takes_to_make_a_recipe_again():
-    recipe = replace(TINY, sizes=(16, 24), gentle=0.25)
-    assert recipe.choices == {"epochs": 2, "batch_size": 16, "learning_rate": 0.05, "sizes": (16, 24), "gentle": 0.25}
+    recipe = replace(TINY, sizes=(16, 24))
+    assert recipe.choices == {"epochs": 2, "batch_size": 16, "learning_rate": 0.05, "sizes": (16, 24)}
     assert Recipe(**recipe.choices) == recipe
 
 
@@ -56,7 +49,7 @@ def test_stored_runs_lean_on_these_defaults():
     """What a run was trained by is kept without the values that are the defaults: changing one would rewrite them."""
     assert {field.name: field.default for field in fields(Recipe) if field.name != "epochs"} == {
         "batch_size": 128, "learning_rate": 0.1, "warmup": 0.2, "decay": "linear", "matrix_rate": None, "momentum": 0.9,
-        "weight_decay": 5e-4, "label_smoothing": 0.1, "ema": None, "sizes": (32,), "gentle": 0.0, "cpu_bfloat16": False,
+        "weight_decay": 5e-4, "label_smoothing": 0.1, "ema": None, "sizes": (32,), "cpu_bfloat16": False,
         "augmentations": ("flip", "translate"), "compiled": False,
     }  # fmt: skip
 
@@ -69,7 +62,7 @@ def test_each_recipe_has_a_width():
     ("name", "value"),
     [("epochs", 0), ("batch_size", 0), ("learning_rate", 0.0), ("learning_rate", float("nan")), ("matrix_rate", -0.1),
      ("warmup", 2), ("warmup", -0.1), ("momentum", 1.0), ("weight_decay", -1e-4), ("label_smoothing", 1.0),
-     ("ema", 1.0), ("ema", 0.0), ("gentle", -0.1), ("gentle", 1.5), ("sizes", ()), ("sizes", (32, 0))],
+     ("ema", 1.0), ("ema", 0.0), ("sizes", ()), ("sizes", (32, 0))],
 )  # fmt: skip
 def test_a_value_out_of_range_is_refused_by_name(name, value):
     with pytest.raises(ValueError, match=rf"^{name} must be .*, got {re.escape(str(value))}$"):

@@ -69,10 +69,9 @@ def fit(
     `resume` goes on from them, or begins where there are none: on a CPU a run that was interrupted and resumed ends
     with the same bits as one that was not. `on_epoch` is called with all rows so far after each epoch. The order of
     images, augmentation and dropout depend on `seed` alone, and the caller's random state stays as it was.
-    `make_loader` is called as BatchLoader is, for the training batches, whose augmentations are set each epoch: give a
-    subclass that mixes images, say, or draws them otherwise. (`resume` compares its name, and not what it was made
-    with.) `make_optimizer` makes the optimizer of the model and the recipe. A model may be wrapped by torch.compile or
-    DataParallel.
+    `make_loader` is called as BatchLoader is, for the training batches: give a subclass that mixes images, say, or
+    draws them otherwise. (`resume` compares its name, and not what it was made with.) `make_optimizer` makes the
+    optimizer of the model and the recipe. A model may be wrapped by torch.compile or DataParallel.
 
     Ctrl-C ends training early and returns what there is, marked `interrupted`. Where the loss stops being finite,
     TrainingError is raised and the model goes back to what it was after the last good epoch. Raises FileExistsError
@@ -120,7 +119,8 @@ class _Run:
         splits, recipe, device = self.splits, self.recipe, self.device
         placed(self.model, device)
         served: dict[str, Any] = {"normalisation": splits.normalisation, "device": device, "seed": self.seed}
-        self.train_loader = make_loader(splits.train, batch_size=recipe.batch_size, shuffle=True, **served)
+        self.train_loader = make_loader(splits.train, batch_size=recipe.batch_size, shuffle=True,
+                                        augmentations=augment.named(recipe.augmentations), **served)  # fmt: skip
         self.validation_loader = BatchLoader(splits.validation, batch_size=max(500, recipe.batch_size), **served)
         self.network = unwrapped(self.model)  # whose weights have the names under which they are saved
         steps = len(self.train_loader) * recipe.epochs
@@ -167,7 +167,6 @@ class _Run:
 
     def _trained(self, epoch: int) -> Result:
         self.train_loader.epoch, self.train_loader.size = epoch, self.recipe.size(epoch)
-        self.train_loader.augmentations = augment.named(self.recipe.augmented_by(epoch))
         try:
             with seeded(derived_seed("steps", self.seed, epoch), self.device):
                 return train(self.model, self.device, self.train_loader, self.optimizer, epoch + 1,

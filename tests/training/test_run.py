@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from eva import checkpoint
-from eva.augment import cutout, translate
+from eva.augment import translate
 from eva.checkpoint import CheckpointError
 from eva.data import BatchLoader, loaders
 from eva.model import Net
@@ -158,11 +158,11 @@ def test_resume_refuses_data_that_has_changed(splits, tmp_path, what, finished):
 def test_a_run_of_another_version_is_named(splits, tmp_path):
     fit(Net(WIDTH, classes=3), splits, TINY, device=CPU, out=tmp_path)
     saved = checkpoint.load(tmp_path / "model.pt")
-    del saved.training["settings"]["gentle"]  # came later, and by default does nothing
+    del saved.training["settings"]["ema"]  # as if it had come later: by default it does nothing
     checkpoint.save(saved, tmp_path / "model.pt")
     assert len(fit(Net(WIDTH, classes=3), splits, TINY, device=CPU, out=tmp_path, resume=True).rows) == TINY.epochs
-    with pytest.raises(CheckpointError, match=r"gentle was 0\.0, is 0\.5"):
-        fit(Net(WIDTH, classes=3), splits, replace(TINY, gentle=0.5), device=CPU, out=tmp_path, resume=True)
+    with pytest.raises(CheckpointError, match=r"ema was None, is 0\.9"):
+        fit(Net(WIDTH, classes=3), splits, replace(TINY, ema=0.9), device=CPU, out=tmp_path, resume=True)
     del saved.training["settings"]["contents of the data"]
     checkpoint.save(saved, tmp_path / "model.pt")
     with pytest.raises(CheckpointError, match="another version of eva, which did not keep its contents of the"):
@@ -273,17 +273,20 @@ def test_bfloat16_on_a_processor_only_where_the_recipe_asks_and_the_units_are_th
 
 
 def test_the_recipe_and_the_caller_say_how_training_batches_are_made(splits, tmp_path):
-    passes = []
+    made = []
 
     class Watched(BatchLoader):
+        def __init__(self, *args, **options):
+            super().__init__(*args, **options)
+            made.append(options)
+
         def __iter__(self):
-            passes.append(self.augmentations)
             for images, labels in super().__iter__():
                 yield torch.zeros_like(images), labels  # nothing can be learned from these
 
-    recipe = replace(TINY, augmentations=("translate", "cutout"), gentle=0.5)
+    recipe = replace(TINY, augmentations=("translate",))
     history = fit(Net(WIDTH, classes=3), splits, recipe, device="cpu", make_loader=Watched, out=tmp_path)
-    assert passes == [(translate, cutout), (translate,)]  # and validation is not made so
+    assert [options["augmentations"] for options in made] == [(translate,)]  # and validation is not made so
     assert history.rows[-1]["train_accuracy"] < 0.5
     with pytest.raises(CheckpointError, match="loader was 'Watched', is 'BatchLoader'"):
         fit(Net(WIDTH, classes=3), splits, recipe, device="cpu", out=tmp_path, resume=True)
