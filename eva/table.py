@@ -15,7 +15,8 @@ class Table:
 
     def __repr__(self) -> str:
         lines = [self.titles, ["---"] * len(self.titles), *self.rows]
-        table = "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+        escaped = ([cell.replace("|", "\\|") for cell in cells] for cells in lines)  # else it would end the cell
+        table = "\n".join("| " + " | ".join(cells) + " |" for cells in escaped)
         return f"{table}\n\n{self.note}" if self.note else table
 
     def _repr_html_(self) -> str:

@@ -9,3 +9,8 @@ def test_a_table_in_markdown_and_html():
     assert "&lt;2&gt;" in html
     assert "said &amp; done" in html
     assert str(Table(["a"], [])) == "| a |\n| --- |"
+
+
+def test_a_bar_in_a_cell_does_not_end_it():
+    assert str(Table(["a | b"], [["1 1 | 2"]])) == "| a \\| b |\n| --- |\n| 1 1 \\| 2 |"
+    assert "1 1 | 2" in Table(["a | b"], [["1 1 | 2"]])._repr_html_()
