@@ -5,7 +5,7 @@ from eva.exercises.a_first_network import check_cross_entropy
 from eva.exercises.augmentation import check_mixup
 from eva.exercises.depthwise_separable import check_count_separable, check_separable
 from eva.exercises.dilated_convolutions import check_dilations, check_same_padding
-from eva.exercises.is_it_better import check_holm
+from eva.exercises.is_it_really_better import check_holm
 from eva.exercises.learning_rate import check_momentum_step, check_one_cycle
 from eva.exercises.normalise_and_regularise import check_batch_norm, check_dropout
 from eva.exercises.receptive_field import check_corner_field, check_field
