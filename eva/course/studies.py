@@ -28,7 +28,7 @@ class Study:
     against: str  # the network that the others are compared with
     recipe: Recipe = RECIPE
     images: int = 45_000
-    seeds: int = 5
+    seeds: int = 3
     rates: Sequence[float] = field(default=RATES)
 
 
