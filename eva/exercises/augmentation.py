@@ -5,18 +5,22 @@ from collections.abc import Callable
 import torch
 from torch import Generator, Tensor
 
-from eva.exercises.grading import Question, SuchAs, Table, Trial, exercise, integer
+from eva.exercises.grading import Question, SuchAs, Table, Trial, exercise, growing, integer
 
 
 @exercise(20, "on 20 random batches, partners and shares")
-def check_mixup(rng: Generator) -> Trial:
-    count, maps, classes = integer(rng, 4, 7), integer(rng, 2, 3), integer(rng, 8, 11)
-    height, width = integer(rng, 12, 15), count  # as wide as the batch is long: shares that lie along rows would fit
+def check_mixup(rng: Generator, turn: int) -> Trial:
+    count, maps, classes = growing(rng, turn, 3, 7), growing(rng, turn, 1, 3), growing(rng, turn, 4, 11)
+    classes = max(classes, count + 1)
+    height, width = (
+        growing(rng, turn, 1, 15),
+        count,
+    )  # as wide as the batch is long: shares that lie along rows would fit
     images = torch.randn(count, maps, height, width, generator=rng)
     labels = torch.randperm(classes, generator=rng)[:count]  # all differ, so that a label of its own image shows
     onehot = torch.eye(classes)[labels]
     partner = torch.arange(count).roll(integer(rng, 1, count - 1))  # nobody's partner is itself
-    partner = partner[torch.randperm(count, generator=rng)] if integer(rng, 0, 1) else partner
+    partner = partner[torch.randperm(count, generator=rng)] if turn and integer(rng, 0, 1) else partner
     share = torch.rand(count, generator=rng) * 0.3 + 0.6  # never a half: then either way round would do
     arguments = images, onehot, partner, share
     yield _of_one_part("images", images, arguments, lambda blend: (blend, SuchAs(onehot)))
@@ -45,6 +49,12 @@ def _of_one_part(what: str, own: Tensor, arguments: tuple[Tensor, ...], pair: Ca
         ),
         (*alike, f"all {what} have one share: `share` has a number for each."),
         (flipped, f"the {what} are mixed with the batch turned round: image n's partner is image partner[n]."),
+        (
+            _in_place(own, partner, share),
+            own * column + (own * column)[partner] * (1 - column),
+            f"some of the {what} were mixed with partners that had been changed before. Write into a new tensor: a "
+            "partner gives of what it was.",
+        ),
     ]
     if what == "images":
         along_columns = (
@@ -65,3 +75,11 @@ def _blend(given: Tensor, partner: Tensor, share: Tensor) -> Tensor:
     """Each of `given` times its share, and its partner times the rest, one by one."""
     pairs = zip(given, partner.tolist(), share.tolist(), strict=True)
     return torch.stack([part * own + (1 - part) * given[other] for own, other, part in pairs])
+
+
+def _in_place(given: Tensor, partner: Tensor, share: Tensor) -> Tensor:
+    """The same, one by one, each written over what was given before the next is mixed."""
+    mixed = given.clone()
+    for image, (other, part) in enumerate(zip(partner.tolist(), share.tolist(), strict=True)):
+        mixed[image] = part * mixed[image] + (1 - part) * mixed[other]
+    return mixed

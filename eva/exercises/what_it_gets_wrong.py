@@ -7,7 +7,19 @@ import numpy
 import torch
 from torch import Generator, Tensor
 
-from eva.exercises.grading import Question, SuchAs, Table, Trial, Wrong, exercise, integer
+from eva.exercises.grading import (
+    Question,
+    SuchAs,
+    Table,
+    Trial,
+    Wrong,
+    ask,
+    exercise,
+    growing,
+    integer,
+    name_of,
+    something,
+)
 
 Interval = tuple[float, float]
 Z = 1.959964  # 95 % of a normal distribution lie within so many standard deviations of its mean
@@ -15,9 +27,9 @@ MARKED, SETS = 20, 4000  # images in a simulated set, and how many sets
 
 
 @exercise(20, "on 20 random maps, weights and classes")
-def check_cam(rng: Generator) -> Trial:
-    count, channels, height = integer(rng, 3, 5), integer(rng, 6, 9), integer(rng, 2, 4)
-    width, known = height + integer(rng, 1, 3), integer(rng, 10, 12)  # all lengths differ
+def check_cam(rng: Generator, turn: int) -> Trial:
+    height, count, channels = growing(rng, turn, 1, 2), growing(rng, turn, 4, 5), growing(rng, turn, 6, 8)
+    width, known = height + 1, growing(rng, turn, 9, 12)  # all lengths differ
     maps = torch.randn(count, channels, height, width, generator=rng) + 1
     weight = torch.randn(known, channels, generator=rng)
     classes = torch.randperm(known, generator=rng)[:count]
@@ -33,6 +45,7 @@ def check_cam(rng: Generator) -> Trial:
         (truth.mean(0), "the images are averaged: each has a map of its own."),
         (truth.transpose(1, 2), "rows and columns are exchanged: h comes first."),
         (truth.permute(1, 2, 0), "the images come last: N comes first."),
+        (truth[:, None], "there is an axis too many: (N, h, w), without one of length 1."),
         (weighted, "the maps are weighted, but not added up yet."),
         (maps.sum(1), maps.mean(1), "every map counts the same there: weigh each by the class's weight for it."),
         (
@@ -64,16 +77,24 @@ def wilson(count: int, total: int, z: float = Z) -> Interval:
     return middle - half, middle + half
 
 
-def wald(count: int, total: int) -> Interval:
+def around(count: int, total: int, half: float) -> tuple[Interval, Interval]:
+    """The share that was found, give or take `half`: as it is, and cut to what a share can be."""
+    low, high = count / total - half, count / total + half
+    return (low, high), (max(0.0, low), min(1.0, high))
+
+
+def wald(count: int, total: int, z: float = Z) -> tuple[Interval, Interval]:
     """The interval of the first textbooks, whose standard error is taken at the share that was found."""
     share = count / total
-    half = Z * (share * (1 - share) / total) ** 0.5
-    return share - half, share + half
+    return around(count, total, z * (share * (1 - share) / total) ** 0.5)
 
 
 def coverage(interval: Callable[[int, int], Interval]) -> float:
     """How often `interval`, of a count out of MARKED, holds the true share, over SETS sets of all kinds of shares."""
-    ends = numpy.array([[*map(float, interval(count, MARKED))] for count in range(MARKED + 1)])
+    pairs = [ask(interval, count, MARKED) for count in range(MARKED + 1)]
+    for pair in pairs:
+        something(name_of(interval), pair)
+    ends = numpy.array([[*map(float, pair)] for pair in pairs])
     shares, counts = _simulated()
     return float(((ends[counts, 0] <= shares) & (shares <= ends[counts, 1])).mean())
 
@@ -90,10 +111,10 @@ def _held(share: float) -> str:
     return f"Of {SETS:,} simulated sets of {MARKED} images it held the true share in {share:.0%}"
 
 
-@exercise(20, f"for 20 random shares, and on {SETS:,} simulated sets of twenty")
-def check_share_interval(rng: Generator) -> Trial:
-    total = integer(rng, 15, 60)
-    yield _interval(integer(rng, 1, total - 1), total)
+@exercise(21, f"for 3 of 20, 20 random shares, and on {SETS:,} simulated sets of twenty")
+def check_share_interval(rng: Generator, turn: int) -> Trial:
+    total = integer(rng, 15, 60) if turn else 20
+    yield _interval(integer(rng, 1, total - 1) if turn else 3, total)
     yield _interval(0, MARKED)
     yield _interval(MARKED, MARKED)
     yield _judge_coverage
@@ -101,18 +122,29 @@ def check_share_interval(rng: Generator) -> Trial:
 
 def _interval(count: int, total: int) -> Question:
     truth, share = wilson(count, total), count / total
-    textbook, beside = wald(count, total), (0.0, share / 2) if count else (0.5, 1.0)
-    bounded = (max(0.0, textbook[0]), min(1.0, textbook[1]))
+    beside, variance = (0.0, share / 2) if count else (0.5, 1.0), share * (1 - share)
     at_the_share = (
         f"the standard error is taken at the share that was found. For 0 of {MARKED} it is 0, an interval "
         "without width, as if twenty images had proved that there is no other kind; for 1 of "
-        f"{MARKED} the normal curve reaches below 0, which no share can be. {_held(coverage(wald))}. "
-        "Take it at p, the share that is asked for."
+        f"{MARKED} the normal curve reaches below 0, which no share can be. "
+        f"{_held(coverage(lambda count, total: wald(count, total)[0]))}. Take it at p, the share that is asked for."
+    )
+    at_a_half = (
+        "the standard error is taken at p = 1/2, where it is largest, so that the interval is as wide for a rare kind "
+        "as for a common one. Take it at p, the share that is asked for."
     )
     wrong_ideas: Table = [
         (SuchAs((0.6, 0.4), lambda ends: ends[0] > ends[1]), "the lower end comes first."),
         ((100 * truth[0], 100 * truth[1]), "those are per cent. Shares go from 0 to 1."),
-        (textbook, bounded, at_the_share),
+        ((total * truth[0], total * truth[1]), "those are numbers of images: divide by the total."),
+        (*wald(count, total), *wald(count, total, 2.0), at_the_share),
+        (*around(count, total, Z / 2 / total**0.5), *around(count, total, 1 / total**0.5), at_a_half),
+        (*around(count, total, Z * variance / total), "the standard error is a root, of p (1 - p) / total."),
+        (
+            *around(count, total, Z * variance**0.5),
+            "that is the spread of one image: p (1 - p) is divided by the total.",
+        ),
+        (wilson(count, total, 2.0), "notebook 01's two standard errors are 1.96, rounded up: take 1.96 here."),
     ]
     for z in (1.0, 1.645, 2.576):
         held = _held(coverage(partial(wilson, z=z)))

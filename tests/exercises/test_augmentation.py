@@ -9,6 +9,19 @@ def mixup(images, onehot, partner, share):
     return torch.lerp(images[partner], images, by_image), torch.lerp(onehot[partner], onehot, by_row)
 
 
+def over_what_was_given(images, onehot, partner, share):
+    for given in (images, onehot):
+        for n, part in enumerate(share):
+            given[n] = part * given[n] + (1 - part) * given[partner[n]]
+    return images, onehot
+
+
+def all_over_what_was_given(images, onehot, partner, share):
+    images *= share[:, None, None, None]
+    images += (1 - share[:, None, None, None]) * images[partner]
+    return images, onehot
+
+
 def in_place(images, onehot, partner, share):
     for given in (images, onehot):
         before = given.clone()
@@ -33,7 +46,13 @@ def test_other_right_code_is_right(solution, verdict):
         (lambda i, o, p, s: mixup(i, o, p.flip(0).sort(descending=True)[0], s), "with the batch turned round"),
         (lambda i, o, p, s: mixup(i + 1, o, p, s), "the images differ from share"),
         (lambda i, o, p, s: mixup(i, o + 1, p, s), "the labels differ from share"),
-        (lambda i, o, p, s: (i, o.tolist()), "must return a tensor, and returned list"),
+        (lambda i, o, p, s: (i, o.tolist()), "must return a tensor, and returned a list"),
+        (over_what_was_given, "some of the images were mixed with partners that had been changed before"),
+        (all_over_what_was_given, "some of the images were mixed with partners that had been changed before"),
+        (
+            lambda i, o, p, s: (mixup(i, o, p, s)[0], over_what_was_given(i, o, p, s)[1]),
+            "some of the labels were mixed",
+        ),
     ],
 )
 def test_wrong_code_is_met_with_the_right_words(function, words, refused):

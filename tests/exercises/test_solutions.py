@@ -1,6 +1,7 @@
 """The exercises as the notebooks have them: stubs, checks, and the solutions that are folded there."""
 
 import ast
+import itertools
 import re
 
 import nbformat
@@ -56,19 +57,42 @@ def test_the_folded_solution_is_right(notebook, check, stub, solution, verdict):
     assert verdict(getattr(eva.exercises, check), scope[name]) == f"Right, {getattr(eva.exercises, check).right}.\n"
 
 
-def as_numpy(answer):
+FORMS = (
+    lambda number: numpy.asarray(number)[()],  # numpy.int64 or numpy.float64
+    lambda number: (numpy.int32 if isinstance(number, int) else numpy.float32)(number),
+    numpy.asarray,
+    torch.tensor,
+)
+
+
+def in_forms(answer, forms):
+    """The answer with each of its numbers in the next one of the forms, and its tensors as arrays."""
     if isinstance(answer, tuple | list):
-        return type(answer)(map(as_numpy, answer))
-    if isinstance(answer, bool) or not isinstance(answer, int | float | torch.Tensor):
-        return answer
-    return numpy.asarray(answer)[()]  # numpy.int64, numpy.float64, or an array
+        return type(answer)(in_forms(part, forms) for part in answer)
+    if isinstance(answer, torch.Tensor):
+        return answer.numpy()
+    return next(forms)(answer) if isinstance(answer, int | float) else answer
 
 
 @each_exercise
-def test_an_answer_of_numpys_is_right_too(notebook, check, stub, solution, verdict):
+def test_numbers_may_be_numpys_or_tensors_and_tensors_arrays(notebook, check, stub, solution, verdict):
     exec(solution, scope := dict(SCOPE))
-    solved = scope[CALL.search(stub)[2]]
-    assert verdict(getattr(eva.exercises, check), lambda *given: as_numpy(solved(*given))).startswith("Right, ")
+    solved, forms = scope[CALL.search(stub)[2]], itertools.cycle(FORMS)
+    assert verdict(getattr(eva.exercises, check), lambda *given: in_forms(solved(*given), forms)).startswith("Right, ")
+
+
+@each_exercise
+def test_a_function_that_ruins_what_it_was_given_does_not_fool_the_check(notebook, check, stub, solution, verdict):
+    exec(solution, scope := dict(SCOPE))
+    solved, ruined = scope[CALL.search(stub)[2]], []
+
+    def ruining(*given):
+        for thing in given:
+            if isinstance(thing, torch.Tensor):
+                ruined.append(thing.zero_())
+        return solved(*given)
+
+    assert verdict(getattr(eva.exercises, check), ruining).startswith("Not yet: " if ruined else "Right, ")
 
 
 @each_exercise

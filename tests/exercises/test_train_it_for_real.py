@@ -26,6 +26,13 @@ def plain(values):
     ("check", "function", "words"),
     [
         (check_training_bytes, lambda p, a, batch: 3 * p + batch * a, "that counts numbers"),
+        (
+            check_training_bytes,
+            lambda p, a, batch: 12 * p + batch * a,
+            "188 bytes, not 128: an activation is a float32",
+        ),
+        (check_training_bytes, lambda p, a, batch: 3 * p + 4 * batch * a, "and velocities are float32 too"),
+        (check_training_bytes, lambda p, a, batch: 4 * (3 * p + 2 * batch * a), "is there for a moment only"),
         (check_training_bytes, lambda p, a, batch: batch * 4 * (3 * p + a), "once, whatever the batch"),
         (check_predict_error, lambda *given: predict_error(*given, back=plain), "still the logarithm"),
         (check_predict_error, lambda *given: predict_error(*given, plain, plain, plain), "of both first"),
@@ -34,7 +41,9 @@ def plain(values):
         (check_predict_error, lambda *given: predict_error(*given, back=lambda x: 10**x), "the natural logarithm"),
         (check_predict_error, lambda a, e, at: predict_error(a[-2:], e[-2:], at), "the last two points alone"),
         (check_predict_error, lambda a, e, at: predict_error(a[:: len(a) - 1], e[:: len(a) - 1], at), "first and the"),
-        (check_predict_error, lambda a, e, at: numpy.polyfit(a, e, 1), "must return a number, and returned ndarray"),
+        (check_predict_error, lambda a, e, at: numpy.polyfit(a, e, 1), "a number, and returned an array of shape (2,)"),
+        (check_predict_error, lambda a, e, at: predict_error(e, a, at), "the amounts stand for the errors there"),
+        (check_predict_error, lambda *given: 100 * predict_error(*given), "those are per cent"),
     ],
 )
 def test_wrong_code_is_met_with_the_right_words(check, function, words, refused):
