@@ -126,6 +126,10 @@ def index() -> str:
 
 
 def write(notebook: nbformat.NotebookNode, path: Path) -> None:
+    """Write it with what reveals an answer folded: JupyterLab opens such an output when its cell is run."""
+    for cell in notebook.cells:
+        if ".reveal(" in cell.source:
+            cell.metadata.setdefault("jupyter", {})["outputs_hidden"] = True
     with replacing(path, "w") as file:
         nbformat.write(notebook, file)
 
