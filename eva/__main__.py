@@ -22,6 +22,7 @@ from eva.course.climb import climb
 from eva.course.evidence import EVIDENCE, make, page
 from eva.course.studies import STUDIES
 from eva.course.tables import ladder, table
+from eva.course.worth import worth
 from eva.device import default_device, hardware
 from eva.files import replace_section, replacing
 from eva.measure import count_macs, count_parameters
@@ -223,6 +224,7 @@ def _evidence(asked: argparse.Namespace) -> int:
     readme = EVIDENCE.parent.parent / "README.md"
     if readme.exists() and "<!--evidence-->" in readme.read_text("utf-8"):  # a clone
         replace_section(readme, "evidence", page())
+        replace_section(readme, "worth", str(worth()))
     return 0
 
 

@@ -265,12 +265,15 @@ def test_the_evidence_is_made_once(image_folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(STUDIES, "toy", toy)
     monkeypatch.setattr(cli, "EVIDENCE", tmp_path / "results" / "evidence.jsonl")
     monkeypatch.setattr(cli, "page", lambda: "the tables")
+    monkeypatch.setattr(cli, "worth", lambda: "what it is worth")
     readme = tmp_path / "README.md"
-    readme.write_text("a\n<!--evidence-->\n<!--/evidence-->\nb\n")
+    readme.write_text("a\n<!--worth-->\n<!--/worth-->\n<!--evidence-->\n<!--/evidence-->\nb\n")
     asked = ["evidence", "--only", "toy", "--data", str(image_folder), "--device", "cpu"]
     assert main(asked) == main(asked) == 0
     out = capsys.readouterr().out
     assert "3 runs made" in out
     assert "0 runs made" in out
     assert len((tmp_path / "results" / "evidence.jsonl").read_text().splitlines()) == 3
-    assert readme.read_text() == "a\n<!--evidence-->\nthe tables\n<!--/evidence-->\nb\n"
+    assert readme.read_text() == (
+        "a\n<!--worth-->\nwhat it is worth\n<!--/worth-->\n<!--evidence-->\nthe tables\n<!--/evidence-->\nb\n"
+    )

@@ -14,6 +14,7 @@ from benchmarks import time_to_accuracy
 from eva.checkpoint import pretrained_card
 from eva.course import ladder
 from eva.course.evidence import page
+from eva.course.worth import worth
 from eva.recipes import RECIPES, Recipe
 from tools.notebooks import index
 from tools.ship import promise
@@ -134,6 +135,7 @@ def test_the_shipped_network_was_trained_by_the_recipe_of_its_name():
 
 def test_the_readmes_comparisons_are_of_the_runs_that_were_made():
     assert section("evidence") == page(), "python -m eva evidence"
+    assert section("worth") == str(worth()), "python -m eva evidence"
 
 
 def test_the_readmes_ladder_is_of_the_ledger():

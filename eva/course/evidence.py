@@ -158,7 +158,7 @@ def _plan(study: str, network: str) -> str:
 
 
 def _of_study(study: str, lines: Sequence[Line]) -> list[Line]:
-    """The runs of a study on CIFAR-10, its networks and recipe being what they are today; of one data set.
+    """The runs of a study on CIFAR-10, its networks, recipe and rates being what they are today; of one data set.
 
     Where there are runs on several (CIFAR-10 and a JPEG copy of it), those on the one with the most.
     """
@@ -168,6 +168,7 @@ def _of_study(study: str, lines: Sequence[Line]) -> list[Line]:
         if key["study"] == study and key["network"] in chosen.networks and key["data"].startswith("CIFAR-10"):
             recipe = replace(chosen.recipe, learning_rate=rate_of(line)).choices
             same = json.loads(json.dumps(recipe)) == key["recipe"] and key["plan"] == _plan(study, key["network"])
+            same = same and rate_of(line) in chosen.rates
             if same and key["images"] == (chosen.images if key["seed"] != CHOOSING else choosing_images(chosen)):
                 found[key["contents"]].append(line)
     return max(found.values(), key=len, default=[])
@@ -287,7 +288,7 @@ def said(difference: Difference | None) -> str:
     """A difference in words: what was found, or what is excluded."""
     if difference is None:
         return ""
-    mean, low, high = (100 * value for value in (difference.mean, difference.low, difference.high))
+    mean, low, high = (round(100 * value, 1) + 0.0 for value in (difference.mean, difference.low, difference.high))
     if math.isnan(difference.low):
         return f"{mean:+.1f} (one seed: no interval, no verdict)"
     told = f"{mean:+.1f} ({low:+.1f} to {high:+.1f})"

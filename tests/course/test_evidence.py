@@ -202,6 +202,13 @@ def test_lines_of_something_else_do_not_mix(toy, change):
     assert evidence.of("toy", [other, *lines]) == evidence.of("toy", lines)
 
 
+def test_a_rate_that_is_not_tried_any_more_is_not_the_best(toy, monkeypatch):
+    lines = [*made(narrow=1, wide=1), line("wide", CHOOSING, 1.0, torch.ones(80, dtype=torch.bool))]
+    monkeypatch.setattr(evidence, "_lines", lambda: lines)
+    assert evidence.tried("toy")["wide"].keys() == {0.03, 0.1}
+    assert evidence.rates("toy")["wide"] == RATE["wide"]
+
+
 def test_a_network_that_did_not_train_is_kept_as_that(toy, tmp_path, monkeypatch):
     class Broken(nn.Module):
         def __init__(self, classes: int) -> None:
