@@ -55,8 +55,8 @@ def _measured(study: str) -> bool:
 def _found(row: Row) -> tuple[str, str, str]:
     apart = differences(answers(row.study), row.against)[row.network]
     keys = {name: runs[0]["key"] for name, runs in of(row.study).items()}
-    prices = (keys[row.network][price] / keys[row.against][price] - 1 for price in ("parameters", "macs"))
-    return (said(apart), *map(_change, prices))
+    parameters, macs = (keys[row.network][price] / keys[row.against][price] - 1 for price in ("parameters", "macs"))
+    return said(apart), _change(parameters), _change(macs)
 
 
 def _change(share: float) -> str:
