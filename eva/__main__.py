@@ -19,10 +19,10 @@ from eva import checkpoint, data
 from eva.budget import budget
 from eva.course import ledger
 from eva.course.climb import climb
-from eva.course.evidence import EVIDENCE, make, page
+from eva.course.evidence import EVIDENCE, make
 from eva.course.studies import STUDIES
 from eva.course.tables import ladder, table
-from eva.course.worth import worth
+from eva.course.worth import page, worth
 from eva.device import default_device, hardware
 from eva.files import replace_section, replacing
 from eva.measure import count_macs, count_parameters

@@ -13,8 +13,7 @@ from rattler import MatchSpec
 from benchmarks import time_to_accuracy
 from eva.checkpoint import pretrained_card
 from eva.course import ladder
-from eva.course.evidence import page
-from eva.course.worth import worth
+from eva.course.worth import page, worth
 from eva.recipes import RECIPES, Recipe
 from tools.notebooks import index
 from tools.ship import promise

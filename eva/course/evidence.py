@@ -275,15 +275,6 @@ def results(study: str) -> Table:
     return Table(titles, rows, note)
 
 
-def page() -> str:
-    """The tables of all studies that have runs to compare, as Markdown."""
-    parts = []
-    for study in STUDIES:
-        if any(line["key"]["seed"] != CHOOSING for line in _of_study(study, _lines())):
-            parts.append(f"### {study.capitalize()}\n\n{results(study)}")
-    return "\n\n".join(parts) or "Nothing is measured yet: python -m eva evidence"
-
-
 def said(difference: Difference | None) -> str:
     """A difference in words: what was found, or what is excluded."""
     if difference is None:

@@ -1,10 +1,13 @@
-"""What each idea of the course brought, where, and for what price: the rows that the studies are read by."""
+"""What README shows of the studies: what each idea brought, where, and for what price; and the tables one by one."""
 
 from dataclasses import dataclass
 
 from eva.course.comparison import differences
-from eva.course.evidence import EvidenceError, answers, of, said
+from eva.course.evidence import EvidenceError, answers, of, results, said
+from eva.course.studies import STUDIES
 from eva.table import Table
+
+NOTHING = "Nothing is measured yet: python -m eva evidence"
 
 
 @dataclass(frozen=True)
@@ -42,10 +45,17 @@ def worth() -> Table:
     titles = ("idea", "where", "points (95 % interval)", "parameters", "MACs")
     data = ", ".join(sorted({of(row.study)[row.network][0]["key"]["data"] for row in ROWS if _measured(row.study)}))
     note = f"Small networks on {data}; the tables of each experiment say which, and how."
-    return Table(titles, cells, note if cells else "Nothing is measured yet: python -m eva evidence")
+    return Table(titles, cells, note if cells else NOTHING)
+
+
+def page() -> str:
+    """The tables of all studies of which there are runs to compare, as Markdown."""
+    parts = [f"### {study.capitalize()}\n\n{results(study)}" for study in STUDIES if _measured(study)]
+    return "\n\n".join(parts) or NOTHING
 
 
 def _measured(study: str) -> bool:
+    """Is there a seed with which every network of the study was trained?"""
     try:
         return bool(of(study))
     except EvidenceError:

@@ -11,6 +11,7 @@ from torch import nn
 from eva.course import duels, evidence
 from eva.course.evidence import CHOOSING, EvidenceError, rate_of
 from eva.course.studies import POOL, RECIPE, STUDIES, Study, stack
+from eva.course.worth import page
 from eva.data import normalised
 from eva.files import read_json
 from eva.measure import count_macs, count_parameters
@@ -121,7 +122,7 @@ def test_a_table_says_what_was_found(toy, monkeypatch):
     assert narrow[-1] == ""
     assert wide[-1] == evidence.said(apart)
     assert "seeds 0, 1, 2; mean" in evidence.results("toy").note
-    assert evidence.page() == f"### Toy\n\n{evidence.results('toy')}", "the others have no runs here"
+    assert page() == f"### Toy\n\n{evidence.results('toy')}", "the others have no runs here"
 
 
 def test_a_learner_trains_each_network_once_at_its_own_rate(toy, monkeypatch, capsys):

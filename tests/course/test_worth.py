@@ -4,9 +4,9 @@ import re
 import pytest
 
 from eva.course import evidence, worth
-from eva.course.evidence import EvidenceError, accuracies, of
+from eva.course.evidence import CHOOSING, EvidenceError, accuracies, of
 from eva.course.studies import STUDIES
-from eva.course.worth import ROWS
+from eva.course.worth import NOTHING, ROWS, page
 from eva.files import read_json
 
 
@@ -47,6 +47,16 @@ def test_only_what_is_measured_has_a_row(tmp_path, monkeypatch):
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     monkeypatch.setattr(evidence, "EVIDENCE", path)
     assert {cells[0] for cells in worth().rows} == {"dilation", "a second pooling"}
+    assert re.findall(r"### (.*)", page()) == ["Dilation"]
     path.write_text("")
     assert worth().rows == []
-    assert worth().note == "Nothing is measured yet: python -m eva evidence"
+    assert worth().note == page() == NOTHING
+
+
+def test_a_study_of_which_some_networks_have_no_run_yet_is_left_out(tmp_path, monkeypatch):
+    lines = [line for line in read_json(evidence.EVIDENCE) if line["key"]["study"] == "dilation"]
+    path = tmp_path / "evidence.jsonl"
+    one = [line for line in lines if line["key"]["network"].startswith("late") or line["key"]["seed"] == CHOOSING]
+    path.write_text("".join(json.dumps(line) + "\n" for line in one))
+    monkeypatch.setattr(evidence, "EVIDENCE", path)
+    assert page() == NOTHING
