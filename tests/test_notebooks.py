@@ -21,9 +21,7 @@ def code_cells(path):
 
 
 def test_the_series_is_numbered_in_reading_order():
-    to_be_written = {4}  # what learning is, as README.md says
-    numbers = [number for number in range(1, 16) if number not in to_be_written]
-    assert [path.name[:3] for path in NOTEBOOKS] == [f"{number:02}_" for number in numbers]
+    assert [path.name[:3] for path in NOTEBOOKS] == [f"{number:02}_" for number in range(1, 16)]
 
 
 @every_notebook

@@ -1,7 +1,7 @@
 """The checks of the exercises: `check_<name>(function)` says what a learner's function forgot, or that it is right."""
 
 from eva.exercises.a_convolution_by_hand import check_count_weights, check_output_size
-from eva.exercises.a_first_network import check_cross_entropy
+from eva.exercises.a_first_network import check_epoch_to_keep
 from eva.exercises.augmentation import check_mixup
 from eva.exercises.depthwise_separable import check_count_separable, check_separable
 from eva.exercises.dilated_convolutions import check_dilations, check_same_padding
@@ -14,6 +14,7 @@ from eva.exercises.the_data import check_normalise, check_prepare
 from eva.exercises.the_network import check_widest
 from eva.exercises.train_it_for_real import check_predict_error, check_training_bytes
 from eva.exercises.what_it_gets_wrong import check_cam, check_share_interval
+from eva.exercises.what_learning_is import check_cross_entropy, check_descend
 
 __all__ = [
     "check_add_shortcut",
@@ -24,8 +25,10 @@ __all__ = [
     "check_count_separable",
     "check_count_weights",
     "check_cross_entropy",
+    "check_descend",
     "check_dilations",
     "check_dropout",
+    "check_epoch_to_keep",
     "check_field",
     "check_holm",
     "check_mixup",
