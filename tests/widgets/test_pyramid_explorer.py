@@ -119,4 +119,3 @@ def test_the_figure_is_the_picture_with_its_words(explorer):
     assert figure.get_suptitle() == told(explorer.layers, None, 5, 28)
     assert pixels_of(saved(figure)) == pixels_of(saved(pyramid(explorer.layers, pixel=5)))
     assert plt.get_fignums() == []
-    assert "image/png" in explorer._repr_mimebundle_()
