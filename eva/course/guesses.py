@@ -62,7 +62,7 @@ class Guess:
 
     def _chosen(self, value: Any) -> str:
         for choice in self.choices:
-            if value == choice or (_is_number(value) and _as_number(choice) == value):
+            if value == choice or (_is_number(value) and math.isclose(_as_number(choice), value, rel_tol=1e-6)):
                 return choice
         raise ValueError(f"value must be one of {', '.join(map(repr, self.choices))}, got {value!r}")
 
@@ -93,8 +93,9 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
-def _as_number(text: str) -> float | None:
+def _as_number(text: str) -> float:
+    """What a text says, NaN where it is no number: that is close to none."""
     try:
         return float(text)
     except ValueError:
-        return None
+        return math.nan

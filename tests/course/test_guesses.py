@@ -54,7 +54,7 @@ def test_the_guesses_of_a_notebook_are_summed_up(printed, monkeypatch):
     assert printed() == "1 of your 2 guesses were close: within a tenth, or the right choice.\n"
 
 
-@pytest.mark.parametrize("value", [0.1, np.float64(0.1), "0.1"])
+@pytest.mark.parametrize("value", [0.1, np.float64(0.1), np.float32(0.1), "0.1"])
 def test_a_choice_may_be_written_as_the_number_that_it_looks_like(value, printed):
     guess = Guess("Which rate?", choices=("0.03", "0.1", "none"), value=value)
     guess.reveal("0.1")
