@@ -87,6 +87,13 @@ def test_there_are_at_least_fourteen_exercises():
 
 
 @every_notebook
+def test_an_answer_is_folded_until_its_cell_is_run(path):
+    revealing = [cell for cell in code_cells(path) if ".reveal(" in cell.source]
+    assert revealing
+    assert all(cell.metadata.get("jupyter", {}).get("outputs_hidden") for cell in revealing), "make badges"
+
+
+@every_notebook
 def test_it_teaches_by_prediction_and_exercise(path):
     source = "\n".join(cell.source for cell in code_cells(path))
     assert 2 <= len(re.findall(r"\bGuess\(", source)) == source.count(".reveal(")
