@@ -3,7 +3,6 @@
 DescentExplorer(inputs, targets)    # guess targets (N,) by the first column of inputs (N, 2), or by both
 """
 
-import io
 from typing import Any
 
 import ipywidgets
@@ -13,6 +12,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from eva.widgets.descent import FAR, START, Problem, Weights, descend, draw, stepped, verdict
+from eva.widgets.pictures import figure_png
 from eva.widgets.skin import Skin, one_at_a_time, part, sized
 
 CHOICES = {"one weight": 1, "two weights": 2}
@@ -120,11 +120,10 @@ class DescentExplorer(Skin):
 
 
 def _png(problem: Problem, path: list[Weights]) -> bytes:
-    figure, file = Figure(figsize=(5, 4.4)), io.BytesIO()  # not pyplot's, which would keep it; and quick, unconstrained
+    figure = Figure(figsize=(5, 4.4))  # not pyplot's, which would keep it; and quick, unconstrained
     figure.subplots_adjust(0.14, 0.12, 0.97, 0.93)
     draw(figure.subplots(), problem, path, f"{len(path) - 1} steps")
-    figure.savefig(file, format="png", dpi=80)
-    return file.getvalue()
+    return figure_png(figure)
 
 
 def _listed(numbers: Any) -> str:

@@ -186,18 +186,10 @@ def _places(setting: Setting, unit: Pair) -> dict[Pair, Pair]:
 def feature_map(grey: Tensor, weights: Tensor, setting: Setting) -> Tensor:
     """The sums of all units, (rows, columns), of the image `grey`, (H, W), without a bias.
 
-    Raises ValueError where the kernel does not fit. Nine moved copies of the image, each times its weight: a loop over
-    units would be too slow to drag.
+    Raises ValueError where the kernel does not fit.
     """
-    rows, columns = map_size((grey.shape[0], grey.shape[1]), setting)
-    stride, dilation = setting.stride, setting.dilation
-    padded = F.pad(grey, [setting.padding] * 4)
-    total = torch.zeros(rows, columns)
-    for i in range(3):
-        for j in range(3):
-            moved = padded[i * dilation :: stride, j * dilation :: stride][:rows, :columns]
-            total += weights[i, j] * moved
-    return total
+    map_size((grey.shape[0], grey.shape[1]), setting)
+    return F.conv2d(grey[None, None], weights[None, None], **vars(setting))[0, 0]
 
 
 def image_picture(grey: Tensor, setting: Setting, unit: Pair | None = None) -> Image.Image:

@@ -1,7 +1,8 @@
-"""An image as a picture: enlarged, and as a file."""
+"""An image as a picture, enlarged; pictures and figures as files."""
 
 import io
 
+from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
@@ -17,4 +18,11 @@ def png(picture: Image.Image) -> bytes:
     """The picture as a PNG file, compressed little, for speed."""
     file = io.BytesIO()
     picture.save(file, "png", compress_level=1)
+    return file.getvalue()
+
+
+def figure_png(figure: Figure, dpi: int = 80) -> bytes:
+    """The figure as a PNG file, so many dots an inch."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=dpi)
     return file.getvalue()

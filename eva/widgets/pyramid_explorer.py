@@ -4,7 +4,6 @@ PyramidExplorer()                                  # choose a unit, see what it 
 PyramidExplorer(((5, 1, 1), (3, 2, 1)))            # a chain of one's own: kernel, stride, dilation of each layer
 """
 
-import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from ipywidgets import HTML, Dropdown, HBox, IntSlider, Layout
 from matplotlib.figure import Figure
 
 from eva.plotting.pyramid import Layer, middle_unit, places, pyramid, row_lengths, told
+from eva.widgets.pictures import figure_png
 from eva.widgets.skin import Skin, one_at_a_time, part, sized
 
 OWN = "your own"  # what the list of presets shows for a chain that is none of them
@@ -73,8 +73,7 @@ class PyramidExplorer(Skin):
     def _show(self, chosen: tuple[int, int]) -> None:
         """Draw what `chosen` sees, or who sees it, and set every control to what is shown."""
         looked_at = _looked_at(chosen)
-        file = io.BytesIO()
-        pyramid(self.layers, pixels=self.pixels, title="", **looked_at).savefig(file, format="png", dpi=100)
+        picture = figure_png(pyramid(self.layers, pixels=self.pixels, title="", **looked_at), dpi=100)
         self.chosen = chosen
         row, place = chosen
         self._showing = True
@@ -89,7 +88,7 @@ class PyramidExplorer(Skin):
         finally:
             self._showing = False
         self.readout.value = f"<b>{told(self.layers, looked_at['unit'], looked_at['pixel'], self.pixels)}</b>"
-        self.picture.value = file.getvalue()
+        self.picture.value = picture
 
     @one_at_a_time
     def _choose_other(self, name: str) -> None:

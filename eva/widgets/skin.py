@@ -2,7 +2,6 @@
 
 import base64
 import html
-import io
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,6 +9,8 @@ from functools import wraps
 from typing import Any
 
 from ipywidgets import HTML, Layout, VBox
+
+from eva.widgets.pictures import figure_png
 
 _HANDLERS = threading.RLock()
 
@@ -40,9 +41,7 @@ class Skin(VBox):
     def _repr_mimebundle_(self, **options: Any) -> Any:
         """The widget, and the figure for where it does not run (ipywidgets 7 shows the widget alone)."""
         bundle = super()._repr_mimebundle_(**options)
-        png = io.BytesIO()
-        self.to_figure().savefig(png, format="png", dpi=80)
-        bundle["image/png"] = base64.b64encode(png.getvalue()).decode()
+        bundle["image/png"] = base64.b64encode(figure_png(self.to_figure())).decode()
         return bundle
 
     @contextmanager
